@@ -1,0 +1,69 @@
+# Every target makes what it needs: `make test` on a fresh checkout builds .venv first.
+# The environment is rebuilt when pyproject.toml or constraints.txt change in content, not in time stamp.
+
+PYTHON ?= python3
+JOBS ?= 2
+BUILD ?= build
+
+BIN := .venv/bin
+STAMP := .venv/.asrtune-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+# Small models on few cores: one thread a process, else two test workers fight over the cores.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+SET_FOLDER := asrcore/embedded/sets
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test check-slow bench lint types fmt docs base-data sets base clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv with the pinned dependencies and this checkout, editable
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "asrtune needs Python 3.11 or later; name one: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 4; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@rm -f .venv/.asrtune-* && touch $@
+
+quickstart: $(STAMP) ## the whole loop on the embedded base and synthetic speech, minutes on a laptop
+	$(BIN)/asrtune quickstart
+
+test: lint types ## what CI runs: lint, types, all tests but the slow ones
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+check-slow: $(STAMP) ## tests that run a whole stage end to end (minutes each)
+	$(ONE_THREAD) $(BIN)/python -m pytest -m slow
+
+bench: $(STAMP) ## benchmarks against their stated bars; never part of test
+	@set -e; for file in bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+lint: $(STAMP) ## ruff
+	$(BIN)/ruff check
+
+types: $(STAMP) ## pyright, strict
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+fmt: $(STAMP) ## apply ruff's safe fixes and the formatter
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: $(STAMP) ## regenerate the generated pages (tests fail when they are stale)
+	$(BIN)/python docs/reference/build_errors.py
+
+base-data: $(STAMP) .venv/.synth ## synthetic speech to pre-train the embedded base, about 1 GB in build/pretrain
+	$(BIN)/python -m asrcore.embedded.sets pretrain $(BUILD)/pretrain
+
+sets: $(STAMP) .venv/.synth ## re-make the synthetic sets that ship in the package
+	$(BIN)/python -m asrcore.embedded.sets ship $(SET_FOLDER)
+
+base: $(STAMP) ## pre-train asrcore/embedded/base.nemo from nothing; needs base-data, about an hour on 2 cores
+	$(BIN)/python -m asrcore.model.pretrain_embedded $(BUILD)/pretrain asrcore/embedded/base.nemo
+
+.venv/.synth: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,synth]'
+	@touch $@
+
+clean: ## remove the environment, caches and build outputs; keeps .asrtune (your runs)
+	rm -rf .venv $(BUILD) dist .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

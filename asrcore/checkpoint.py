@@ -1,0 +1,187 @@
+"""Reads `.nemo` checkpoints without NeMo: a `.nemo` is a tar with `model_config.yaml`, weights and tokenizer files.
+
+Nothing is unpacked to disk and no weight is loaded, so a read-only tool can ask a checkpoint for its prompt dictionary in milliseconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import tarfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from asrcore import io
+from asrcore.errors import EnvironmentFault, NotReadyError, UsageError
+from asrcore.requests import CheckpointRef
+from asrcore.results import Frozen
+from asrcore.workspace import CONFIG_NAME, Workspace
+
+PROMPT_CLASS = "EncDecRNNTBPEModelWithPrompt"
+EMBEDDED = "embedded"
+"""Name of the small base that ships in the package."""
+HUB_BASE = "nvidia/nemotron-3.5-asr-streaming-0.6b"
+"""The one hub id that may be downloaded without an entry in `allowed_bases`."""
+
+_CONFIG_MEMBER = "model_config.yaml"
+_TAG = re.compile(r"[A-Za-z0-9_-]{2,16}")
+_MAX_CONFIG = 32 << 20
+_MAX_TOKENIZER = 256 << 20
+
+
+class CheckpointInfo(Frozen):
+    """What a checkpoint says about itself. `prompt_dictionary` is the one that inference uses (facts: upstream 2.4)."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+    target_class: str
+    prompt_dictionary: dict[str, int]
+    num_prompts: int
+    att_contexts: tuple[tuple[int, int], ...]
+    sample_rate: int
+    vocabulary_size: int
+    d_model: int
+    n_layers: int
+
+
+def read_checkpoint(path: Path) -> CheckpointInfo:
+    """Reads and checks one `.nemo`. Raises `checkpoint_missing`, `checkpoint_not_nemo` or `checkpoint_not_prompt_class`."""
+    if not path.is_file():
+        raise UsageError("checkpoint_missing", f"there is no checkpoint file at {path}.", next_step='pass a .nemo file, or base="embedded".')
+    stat = path.stat()
+    return _read(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+def tokenizer_bytes(path: Path) -> bytes:
+    """The SentencePiece model inside. Raises `checkpoint_not_nemo` when there is none."""
+    config = _config(path)
+    tokenizer = config.get("tokenizer")
+    wanted = str(cast("dict[str, Any]", tokenizer).get("model_path", "")) if isinstance(tokenizer, dict) else ""
+    data = _member(path, wanted.removeprefix("nemo:") or "tokenizer.model", _MAX_TOKENIZER)
+    if data is None:
+        raise _not_nemo(path, "it holds no SentencePiece tokenizer")
+    return data
+
+
+def embedded_base() -> Path:
+    """The small base in the package. Raises `embedded_base_missing` for a checkout or install without it."""
+    path = Path(__file__).parent / "embedded" / "base.nemo"
+    if not path.is_file():
+        raise EnvironmentFault("embedded_base_missing", "this installation holds no embedded base checkpoint.",
+                               next_step="reinstall asrtune, or pass the path of a .nemo as base.")  # fmt: skip
+    return path
+
+
+def resolve_base(ws: Workspace, name: str) -> CheckpointInfo:
+    """`embedded`, a `.nemo` below a data root, or a hub id such as `nvidia/nemotron-3.5-asr-streaming-0.6b`.
+
+    With `allowed_bases` in the config only those digests pass. Without it: the embedded base, local files, and `HUB_BASE`.
+    Raises `base_not_allowed`, `hub_unreachable`, and what `read_checkpoint` and `Workspace.resolve_data` raise.
+    """
+    if name == EMBEDDED:
+        info = read_checkpoint(embedded_base())
+    elif name.endswith(".nemo") or not _is_hub_id(name) or (ws.base_folder / name).exists():
+        info = read_checkpoint(ws.resolve_data(name))
+    else:
+        if name != HUB_BASE and not ws.config.allowed_bases:
+            raise UsageError("base_not_allowed", f"only {HUB_BASE} may be fetched from the hub while allowed_bases is empty.",
+                             next_step=f"download the .nemo by hand below a data root and pass its path, or ask the person to list its sha256 in {CONFIG_NAME}.")  # fmt: skip
+        info = read_checkpoint(_from_hub(name))
+    if ws.config.allowed_bases and info.sha256 not in ws.config.allowed_bases:
+        raise UsageError("base_not_allowed", f"the checkpoint (sha256 {info.sha256}) is not in allowed_bases of {CONFIG_NAME}.",
+                         next_step=f"pass an allowed base, or ask the person to add this sha256 to {CONFIG_NAME}.")  # fmt: skip
+    return info
+
+
+def checkpoint_ref(info: CheckpointInfo, name: str) -> CheckpointRef:
+    """The reference that goes into requests."""
+    return CheckpointRef(name=name, path=info.path, sha256=info.sha256)
+
+
+@lru_cache(maxsize=32)
+def _read(path: Path, size: int, mtime_ns: int) -> CheckpointInfo:
+    """Cached by size and time stamp, since hashing a real checkpoint takes seconds."""
+    config = _config(path)
+    target = str(config.get("target", "")).rsplit(".", 1)[-1]
+    if target != PROMPT_CLASS:
+        held = target if target.isidentifier() else "model of unknown class"
+        raise UsageError("checkpoint_not_prompt_class", f"{path} holds a {held}, not a {PROMPT_CLASS}.",
+                         next_step="pass a checkpoint of the nemotron-3.5 streaming family.")  # fmt: skip
+    try:
+        defaults, encoder = config["model_defaults"], config["encoder"]
+        contexts = encoder["att_context_size"]
+        contexts = contexts if isinstance(contexts[0], list) else [contexts]
+        # `no` without quotes is read as false by YAML 1.1, here and in NeMo alike: such an entry is no usable tag.
+        prompts = {tag: int(slot) for tag, slot in defaults["prompt_dictionary"].items() if isinstance(tag, str)}
+        if not all(_TAG.fullmatch(tag) for tag in prompts):
+            raise ValueError("a prompt tag is no tag")  # tags are shown to agents, so a checkpoint cannot smuggle text through them
+        return CheckpointInfo(
+            path=str(path), sha256=io.sha256_file(path), size_bytes=size, target_class=target, prompt_dictionary=prompts,
+            num_prompts=int(defaults["num_prompts"]), att_contexts=tuple((int(left), int(right)) for left, right in contexts),
+            sample_rate=int(config.get("sample_rate") or config["preprocessor"]["sample_rate"]),
+            vocabulary_size=int(config["decoder"]["vocab_size"]), d_model=int(encoder["d_model"]), n_layers=int(encoder["n_layers"]),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise _not_nemo(path, f"its config lacks a usable part ({type(error).__name__})") from error
+
+
+def _config(path: Path) -> dict[str, Any]:
+    raw = _member(path, _CONFIG_MEMBER, _MAX_CONFIG)
+    if raw is None:
+        raise _not_nemo(path, f"it holds no {_CONFIG_MEMBER}")
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        config: object = yaml.load(raw, loader)  # noqa: S506 - a safe loader, in C where there is one
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise _not_nemo(path, f"its {_CONFIG_MEMBER} is not YAML") from error
+    if not isinstance(config, dict):
+        raise _not_nemo(path, f"its {_CONFIG_MEMBER} is not a mapping")
+    return cast("dict[str, Any]", config)
+
+
+def _member(path: Path, name: str, limit: int) -> bytes | None:
+    """Bytes of the regular file `name` in the archive, in memory; None when it is not there."""
+    try:
+        with tarfile.open(path, "r:*") as archive:
+            for member in archive:
+                if member.isfile() and (base := member.name.removeprefix("./")) and (base == name or base.endswith("_" + name)):
+                    if member.size > limit:
+                        raise _not_nemo(path, f"its {name.rsplit('_', 1)[-1]} is larger than {limit >> 20} MiB")
+                    file = archive.extractfile(member)
+                    return file.read() if file else None
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise _not_nemo(path, "it is not a readable tar archive") from error
+    return None
+
+
+def _not_nemo(path: Path, why: str) -> NotReadyError:
+    return NotReadyError("checkpoint_not_nemo", f"{path} is not a usable .nemo: {why}.",
+                         next_step='pass an intact .nemo of the nemotron-3.5 streaming family, or base="embedded".')  # fmt: skip
+
+
+def _is_hub_id(name: str) -> bool:
+    owner, slash, model = name.partition("/")
+    return bool(slash) and all(part.replace("-", "").replace("_", "").replace(".", "").isalnum() and not part.startswith(".") for part in (owner, model))
+
+
+def _from_hub(name: str) -> Path:
+    """The repo's `.nemo` from the local hub cache, else downloaded."""
+    file = name.rsplit("/", 1)[-1] + ".nemo"
+    by_hand = f"download {file} of {name} on a machine with network access, put it below a data root and pass its path as base."
+    try:
+        hub: Any = importlib.import_module("huggingface_hub")
+        errors: Any = importlib.import_module("huggingface_hub.errors")
+    except ImportError as error:
+        raise EnvironmentFault("hub_unreachable", "huggingface_hub is not installed.", next_step=by_hand) from error
+    cached = hub.try_to_load_from_cache(repo_id=name, filename=file)
+    if isinstance(cached, str):
+        return Path(cached)
+    try:
+        return Path(hub.hf_hub_download(repo_id=name, filename=file, etag_timeout=10))
+    except (OSError, ValueError, errors.HfHubHTTPError) as error:
+        raise EnvironmentFault("hub_unreachable", f"{name} is not in the local hub cache and could not be fetched ({type(error).__name__}).",
+                               next_step=by_hand, retryable=True) from error  # fmt: skip

@@ -1,0 +1,66 @@
+"""Measures of one decoded recording: true bandwidth, clipping, level, identity."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+
+from asrcore.audio import Samples
+
+NARROW_BAND_SHARE = 0.005
+"""Share of energy above 4 kHz in the frames that have most of it. Speech of 4 kHz bandwidth has none whatever its sample rate; in wideband
+speech the fricatives reach 0.02 to 0.9 (synthetic speech at 24 kb/s Opus, 700 utterances)."""
+CLIPPED_SHARE = 0.001
+"""Share of samples in flat tops at full scale that is heard as distortion."""
+SILENCE_DBFS = -60.0
+"""RMS level under which there is no speech to hear."""
+
+_FULL_SCALE = 0.985
+_FRAME_SECONDS = 0.032
+_SPLIT_HZ = 4_300  # a little over 4 kHz: resampling filters leak there
+_FLOOR_DB = 35.0
+
+
+class Signal(NamedTuple):
+    """`high_share`: energy share above 4 kHz in the frames that have most of it (95th percentile), 0 to 1. `level_dbfs`: RMS."""
+
+    seconds: float
+    high_share: float
+    clipped_share: float
+    level_dbfs: float
+    digest: bytes
+
+
+def measure(samples: Samples, rate: int) -> Signal:
+    """Measures mono samples at their native rate. The digest is over 16-bit PCM, so that WAV and FLAC of one recording are equal."""
+    pcm = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2")
+    level = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
+    return Signal(
+        seconds=len(samples) / rate,
+        high_share=_high_share(samples, rate),
+        clipped_share=_clipped_share(samples),
+        level_dbfs=20 * float(np.log10(max(level, 1e-10))),
+        digest=hashlib.blake2b(pcm.tobytes(), digest_size=12, person=str(rate).encode()).digest(),
+    )
+
+
+def _high_share(samples: Samples, rate: int) -> float:
+    """Per frame, since over a whole utterance vowels drown the fricatives; frames far under the loudest are left out (noise floor)."""
+    size = round(_FRAME_SECONDS * rate)
+    if rate <= 2 * _SPLIT_HZ or len(samples) < size:
+        return 0.0 if rate <= 2 * _SPLIT_HZ else 1.0
+    frames = np.lib.stride_tricks.sliding_window_view(samples, size)[:: size // 2] * np.hanning(size).astype(np.float32)
+    power = np.square(np.abs(np.fft.rfft(frames, axis=1)))
+    hertz = np.fft.rfftfreq(size, 1 / rate)
+    total, high = power[:, hertz > 100].sum(axis=1), power[:, hertz > _SPLIT_HZ].sum(axis=1)
+    loud = (total > total.max() * 10 ** (-_FLOOR_DB / 10)) & (total > 0)
+    return float(np.percentile(high[loud] / total[loud], 95)) if loud.any() else 1.0
+
+
+def _clipped_share(samples: Samples) -> float:
+    """Samples at full scale that equal their neighbour: a peak touches full scale once, a clipped one stays there."""
+    top = np.abs(samples) >= _FULL_SCALE
+    flat = top[1:] & top[:-1] & (np.sign(samples[1:]) == np.sign(samples[:-1]))
+    return float(np.count_nonzero(flat)) / len(samples)

@@ -1,0 +1,49 @@
+"""Proof that a file is still the file a plan was made from: sha256 of checkpoints, manifests and shards, all mismatches reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from asrcore.errors import NotReadyError, Problem
+from asrcore.io import sha256_file
+from asrcore.requests import CheckpointRef, ManifestRef, ShardsResult
+
+MISMATCH = "fingerprint_mismatch"
+
+
+def check_ref(ref: CheckpointRef | ManifestRef) -> list[Problem]:
+    """Empty when the file at `ref.path` has the digest of `ref`."""
+    return _check(Path(ref.path), ref.sha256)
+
+
+def check_shards(shards: ShardsResult) -> list[Problem]:
+    """One problem per shard tar that is missing or has changed, and per shard manifest that is missing. Reads every tar once."""
+    root = Path(shards.root)
+    files = [shard for source in shards.sources for shard in source.shards]
+    return [problem for shard in files for problem in (*_check(root / shard.tar, shard.sha256), *_present(root / shard.manifest))]
+
+
+def require_unchanged(problems: Iterable[Problem], next_step: str) -> None:
+    """Raises `fingerprint_mismatch` with all problems, or does nothing when there are none."""
+    found = tuple(problems)
+    if found:
+        raise NotReadyError(MISMATCH, f"{len(found)} input file(s) are missing or no longer what the plan was made from.",
+                            next_step=next_step, problems=found)  # fmt: skip
+
+
+def _check(path: Path, sha256: str) -> list[Problem]:
+    missing = _present(path)
+    if missing:
+        return missing
+    found = sha256_file(path)
+    if found == sha256:
+        return []
+    return [Problem(code="file_changed", message=f"sha256 is {found[:12]}, expected {sha256[:12]}", file=str(path),
+                    fix="put the original file back, or make a new plan from the new one")]  # fmt: skip
+
+
+def _present(path: Path) -> list[Problem]:
+    if path.is_file():
+        return []
+    return [Problem(code="file_missing", message="the file does not exist any more", file=str(path), fix="put it back, or build it again")]

@@ -1,0 +1,29 @@
+"""Long work: start it, watch it, stop it, go on with it; and the ledger of everything that exists. See `ledger.py` and `api.py`."""
+
+from __future__ import annotations
+
+from asrcore.jobs.answer import answer
+from asrcore.jobs.api import cancel_job, follow, get_job, list_jobs, resume_job, submit
+from asrcore.jobs.ledger import KINDS, Kind, Ledger, LedgerObject
+from asrcore.jobs.progress import Health
+from asrcore.jobs.store import ENDED, LIVE, State
+from asrcore.jobs.view import JobView
+
+__all__ = [
+    "ENDED",
+    "KINDS",
+    "LIVE",
+    "Health",
+    "JobView",
+    "Kind",
+    "Ledger",
+    "LedgerObject",
+    "State",
+    "answer",
+    "cancel_job",
+    "follow",
+    "get_job",
+    "list_jobs",
+    "resume_job",
+    "submit",
+]

@@ -1,0 +1,40 @@
+"""The end of an attempt: its state and the objects it made enter the ledger in one transaction, once, whoever notices the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from asrcore.jobs.ledger import Kind, Ledger, put_object
+from asrcore.jobs.outcome import Why, attempt_folder, judge
+from asrcore.jobs.store import ENDED, Job, advance
+
+
+def finalise(ledger: Ledger, home: Path, job: Job, exit_code: int | None, why: Why | None) -> bool:
+    """Ends the attempt in `job`. False: it had ended already or its state changed meanwhile, and this call did nothing."""
+    if job.state in ENDED:
+        return False
+    outcome = judge(job, attempt_folder(home, job.id, job.attempt), exit_code, why)
+    with ledger.transaction() as connection:
+        done = advance(connection, job, outcome.state, reason=outcome.reason, error=outcome.error, exit_code=exit_code)
+        if done and outcome.result is not None:
+            for kind, object_id, data in objects_of(job.kind, job.request, outcome.result):
+                put_object(connection, kind, object_id, data)
+    return done
+
+
+def objects_of(job_kind: str, request: Mapping[str, Any], result: dict[str, Any]) -> Iterator[tuple[Kind, str, dict[str, Any]]]:
+    """The ledger rows of a valid result. An export's id is the name of its content-addressed folder."""
+    match job_kind:
+        case "build_shards":
+            yield "shards", result["shards_id"], result
+        case "train":
+            yield "run", result["run_id"], result
+        case "eval":
+            for cell in result["cells"]:
+                yield "eval", cell["eval_id"], cell
+        case "export":
+            yield "export", Path(request["out"]).name, result
+        case _:
+            return

@@ -1,0 +1,198 @@
+"""Jobs and attempts in the ledger: the typed row, and the state changes that are allowed.
+
+States: queued -> starting -> running -> succeeded | failed | cancelled | lost, with orphaned between running and an end when the supervisor
+died and the child lives. Every change is compare-and-set on (attempt, state), so two processes never both make it.
+The state is also the slot: `starting`, `running` and `orphaned` attempts take one of `max_parallel_jobs`, and an end gives it back in the
+same transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from typing import Any, Literal, NamedTuple, get_args
+
+from asrcore.errors import ErrorView, UsageError
+from asrcore.io import sha256_json
+from asrcore.jobs.ledger import Ledger
+from asrcore.jobs.process import Identity
+
+State = Literal["queued", "starting", "running", "orphaned", "succeeded", "failed", "cancelled", "lost"]
+LIVE: frozenset[State] = frozenset(("queued", "starting", "running", "orphaned"))
+ENDED: frozenset[State] = frozenset(get_args(State)) - LIVE
+BUSY: tuple[State, ...] = ("starting", "running", "orphaned")
+
+HEARTBEAT_S = 5.0
+FOREIGN_DEAD_S = 120.0
+"""A supervisor that this host cannot see counts as dead after so long without a heartbeat."""
+
+
+class Job(NamedTuple):
+    """A job with its current attempt. Times are seconds since the epoch."""
+
+    id: str
+    key: str
+    kind: str
+    module: str
+    request: dict[str, Any]
+    attempt: int
+    created: float
+    grace_s: float
+    walltime_s: float | None
+    slots: int
+    state: State
+    queued: float
+    started: float | None
+    ended: float | None
+    beat: float | None
+    supervisor: Identity | None
+    child: Identity | None
+    cancel_at: float | None
+    exit_code: int | None
+    reason: str | None
+    error: ErrorView | None
+
+    @property
+    def supervised(self) -> bool:
+        """Whether its supervisor lives, as far as this host can know."""
+        if self.supervisor is None:
+            return False
+        if self.supervisor.foreign:
+            return self.beat is not None and time.time() - self.beat < FOREIGN_DEAD_S
+        return self.supervisor.alive
+
+
+class Spec(NamedTuple):
+    """What a submit asks for."""
+
+    kind: str
+    module: str
+    request: dict[str, Any]
+    key: str
+    grace_s: float
+    walltime_s: float | None
+    slots: int
+
+
+_SELECT = """SELECT j.id, j.key, j.kind, j.module, j.request, j.attempt, j.created, j.grace_s, j.walltime_s, j.slots,
+ a.state, a.queued, a.started, a.ended, a.beat, a.supervisor, a.child, a.cancel_at, a.exit_code, a.reason, a.error
+ FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.number = j.attempt"""
+
+
+def find(ledger: Ledger, job_id: str) -> Job | None:
+    rows = ledger.rows(f"{_SELECT} WHERE j.id = ?", job_id)
+    return _job(rows[0]) if rows else None
+
+
+def load(ledger: Ledger, job_id: str) -> Job:
+    """Raises `job_unknown`."""
+    job = find(ledger, job_id)
+    if job is None:
+        raise UsageError("job_unknown", "the ledger has no job of that id.", next_step='call list_objects with {"kind": "job"} and use an id from there.')
+    return job
+
+
+def newest(ledger: Ledger, limit: int) -> tuple[Job, ...]:
+    return tuple(_job(row) for row in ledger.rows(f"{_SELECT} ORDER BY a.queued DESC, j.id LIMIT ?", limit))
+
+
+def by_key(ledger: Ledger, key: str) -> Job | None:
+    """The latest job of that key."""
+    rows = ledger.rows(f"{_SELECT} WHERE j.key = ? ORDER BY j.generation DESC LIMIT 1", key)
+    return _job(rows[0]) if rows else None
+
+
+def in_states(ledger: Ledger, *states: State) -> tuple[Job, ...]:
+    """Oldest first."""
+    marks = ", ".join("?" * len(states))
+    return tuple(_job(row) for row in ledger.rows(f"{_SELECT} WHERE a.state IN ({marks}) ORDER BY a.queued, j.id", *states))
+
+
+def add_job(connection: sqlite3.Connection, spec: Spec) -> str:
+    """A new job with attempt 1, queued; the id follows from key and generation."""
+    row = connection.execute("SELECT coalesce(max(generation), -1) FROM jobs WHERE key = ?", (spec.key,)).fetchone()
+    generation = int(row[0]) + 1
+    job_id = "job_" + sha256_json([spec.key, generation])[:12]
+    connection.execute(
+        "INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)",
+        (job_id, spec.key, generation, spec.kind, spec.module, json.dumps(spec.request), time.time(), spec.grace_s, spec.walltime_s, spec.slots),
+    )
+    add_attempt(connection, job_id)
+    return job_id
+
+
+def update_spec(connection: sqlite3.Connection, job_id: str, spec: Spec) -> None:
+    """The latest submit of a key says how its next attempt runs."""
+    connection.execute(
+        "UPDATE jobs SET module = ?, request = ?, grace_s = ?, walltime_s = ?, slots = ? WHERE id = ?",
+        (spec.module, json.dumps(spec.request), spec.grace_s, spec.walltime_s, spec.slots, job_id),
+    )
+
+
+def add_attempt(connection: sqlite3.Connection, job_id: str) -> None:
+    """The next attempt, queued, as the job's current one."""
+    connection.execute("UPDATE jobs SET attempt = attempt + 1 WHERE id = ?", (job_id,))
+    number = connection.execute("SELECT attempt FROM jobs WHERE id = ?", (job_id,)).fetchone()[0]
+    connection.execute("INSERT INTO attempts(job_id, number, state, queued) VALUES (?, ?, 'queued', ?)", (job_id, number, time.time()))
+    _note(connection, job_id, number, "queued", None)
+
+
+def current_state(connection: sqlite3.Connection, job_id: str) -> tuple[int, State]:
+    """Attempt and state inside a transaction of the caller."""
+    row = connection.execute("SELECT j.attempt, a.state FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.number = j.attempt WHERE j.id = ?", (job_id,))
+    number, state = row.fetchone()
+    return number, state
+
+
+def advance(connection: sqlite3.Connection, job: Job, state: State, *, reason: str | None = None, error: ErrorView | None = None,
+            exit_code: int | None = None, child: Identity | None = None) -> bool:  # fmt: skip
+    """Compare-and-set from the state in `job` to `state`. False: another process was first, and nothing changed."""
+    now = time.time()
+    changed = connection.execute(
+        "UPDATE attempts SET state = ?, reason = coalesce(?, reason), error = coalesce(?, error), exit_code = coalesce(?, exit_code), "
+        "child = coalesce(?, child), started = CASE WHEN ? THEN ? ELSE started END, ended = CASE WHEN ? THEN ? ELSE ended END "
+        "WHERE job_id = ? AND number = ? AND state = ?",
+        (state, reason, error.model_dump_json() if error else None, exit_code, child.encode() if child else None,
+         state == "starting", now, state in ENDED, now, job.id, job.attempt, job.state),
+    ).rowcount  # fmt: skip
+    if changed:
+        _note(connection, job.id, job.attempt, state, reason)
+    return bool(changed)
+
+
+def register_supervisor(ledger: Ledger, job_id: str, attempt: int, supervisor: Identity) -> bool:
+    """Claims a queued attempt; the starter and the supervisor itself both say it, whoever comes first. False: the attempt is another's or over."""
+    with ledger.transaction() as connection:
+        connection.execute(
+            "UPDATE attempts SET supervisor = ?, beat = ? WHERE job_id = ? AND number = ? AND state = 'queued' AND supervisor IS NULL",
+            (supervisor.encode(), time.time(), job_id, attempt),
+        )
+        row = connection.execute("SELECT state, supervisor FROM attempts WHERE job_id = ? AND number = ?", (job_id, attempt)).fetchone()
+    return row is not None and row["state"] == "queued" and row["supervisor"] == supervisor.encode()
+
+
+def record_beat(ledger: Ledger, job: Job) -> None:
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE attempts SET beat = ? WHERE job_id = ? AND number = ?", (time.time(), job.id, job.attempt))
+
+
+def ask_cancel(ledger: Ledger, job: Job, grace_s: float | None) -> None:
+    """Notes the wish; the first one counts. Whoever looks after the attempt acts on it."""
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE attempts SET cancel_at = coalesce(cancel_at, ?) WHERE job_id = ? AND number = ?", (time.time(), job.id, job.attempt))
+        if grace_s is not None:
+            connection.execute("UPDATE jobs SET grace_s = ? WHERE id = ?", (grace_s, job.id))
+
+
+def _note(connection: sqlite3.Connection, job_id: str, attempt: int, state: State, reason: str | None) -> None:
+    connection.execute("INSERT INTO events(job_id, attempt, time, state, reason) VALUES (?, ?, ?, ?, ?)", (job_id, attempt, time.time(), state, reason))
+
+
+def _job(row: sqlite3.Row) -> Job:
+    values = dict(row)
+    values["request"] = json.loads(values["request"])
+    values["supervisor"] = Identity.decode(values["supervisor"])
+    values["child"] = Identity.decode(values["child"])
+    values["error"] = ErrorView.model_validate_json(values["error"]) if values["error"] else None
+    return Job(**values)

@@ -1,0 +1,196 @@
+"""Training batches: NeMo 3.0's Lhotse loader over weighted shards, with prompt choice, tag output and honest bookkeeping.
+
+NeMo reads, mixes, buckets and resamples (`nemo_tarred` entries of an `input_cfg`; facts: upstream 8.3). The dataset here turns the cuts of a
+batch into tensors: it draws the prompt of each utterance, appends ` <xx-XX>` where `auto` was drawn, and says where each utterance came from,
+so that the training step, not the manifest, decides what counts as consumed (trap 3.13).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lhotse.dataset import AudioSamples
+from lhotse.dataset.collation import collate_vectors
+from nemo.collections.asr.data.audio_to_text_lhotse_prompt_index import LhotseSpeechToTextBpeDatasetWithPromptIndex
+from nemo.collections.common.data.lhotse import get_lhotse_dataloader_from_config
+from torch import Tensor
+
+from asrcore.errors import NotReadyError, Problem
+from asrcore.requests import ShardedSource, ShardsResult, TrainRequest
+
+SOURCE_TAG = "asrtune_source"
+LOCALE_TAG = re.compile(r"[a-z]{2,3}-[A-Z]{2}")
+BUCKETS = 4
+"""Utterances of like length share a batch; four buckets save about a third of the padding of sentence-length data."""
+_TAIL_TAG = re.compile(r"<[a-z]{2,3}-[A-Z]{2}>\s*$")
+_DURATION_SAMPLE = 20_000
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch. Tensors as NeMo's prompt dataset gives them; the tuples say, per row, where it came from."""
+
+    audio: Tensor
+    audio_lens: Tensor
+    tokens: Tensor
+    token_lens: Tensor
+    slots: Tensor
+    sources: tuple[str, ...]
+    locales: tuple[str, ...]
+    seconds: tuple[float, ...]
+
+    def to(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        audio, audio_lens, tokens, token_lens, slots = (
+            t.to(device, non_blocking=True) for t in (self.audio, self.audio_lens, self.tokens, self.token_lens, self.slots)
+        )
+        return audio, audio_lens, tokens, token_lens, slots
+
+
+class PromptedCuts(LhotseSpeechToTextBpeDatasetWithPromptIndex):
+    """Cuts -> `Batch`. The prompts of batch n depend on (seed, n) only, so a resumed run draws what an uninterrupted one would have drawn."""
+
+    def __init__(self, tokenizer: Any, prompts: Mapping[str, int], request: TrainRequest, skip: int) -> None:
+        super().__init__(tokenizer, {
+            "prompt_dictionary": dict(prompts), "default_prompt_mode": request.prompt_mode, "unified_auto_ratio": request.auto_ratio,
+        })  # fmt: skip
+        # NeMo's default drops a cut whose audio fails; the shards were verified, so a failure is a fault and must be loud.
+        self.load_audio = AudioSamples(fault_tolerant=False)
+        self.request = request
+        self.skip = skip
+        self.delivered = 0
+        self.tags = locale_tags(prompts)
+
+    def __getitem__(self, cuts: Any) -> Batch | None:
+        number = self.delivered
+        self.delivered += 1
+        if number < self.skip:
+            return None
+        rng = random.Random(f"{self.request.seed}:{number}")
+        audio, audio_lens = self.load_audio(cuts)
+        rows = [self._row(cut, rng) for cut in cuts]
+        tokens = [torch.as_tensor(self.tokenizer(text, language)) for text, language, _ in rows]
+        return Batch(
+            audio=audio, audio_lens=audio_lens,
+            tokens=collate_vectors(tokens, padding_value=0), token_lens=torch.tensor([len(t) for t in tokens]),
+            slots=torch.tensor([slot for _, _, slot in rows]),
+            sources=tuple(str(cut.custom[SOURCE_TAG]) for cut in cuts),
+            locales=tuple(language for _, language, _ in rows),
+            seconds=tuple(float(cut.duration) for cut in cuts),
+        )  # fmt: skip
+
+    def _row(self, cut: Any, rng: random.Random) -> tuple[str, str, int]:
+        """Target text, locale and prompt slot of one cut."""
+        supervision = cut.supervisions[0]
+        text, language = str(supervision.text), str(supervision.language)
+        mode = self._get_prompt_mode(cut)
+        auto = mode == "auto" or (mode == "unified" and rng.random() < self.request.auto_ratio)
+        if not auto:
+            return text, language, self._get_prompt_index(language)
+        if self.request.emit_tag_in_auto and not _TAIL_TAG.search(text):
+            text = f"{text} <{self.tags[self._get_prompt_index(language)]}>"
+        return text, language, self.auto_index
+
+
+def locale_tags(prompts: Mapping[str, int]) -> dict[int, str]:
+    """Slot -> the full `xx-XX` tag that the model writes for it; aliases such as `el` or `elGR` are never written."""
+    tags: dict[int, str] = {}
+    for tag, slot in prompts.items():
+        if LOCALE_TAG.fullmatch(tag):
+            tags.setdefault(slot, tag)
+    return tags
+
+
+def input_cfg(shards: ShardsResult) -> list[dict[str, Any]]:
+    """One weighted `nemo_tarred` entry per source (key `tarred_audio_filepaths`, plural: the singular is read as untarred)."""
+    return [
+        {
+            "type": "nemo_tarred",
+            "manifest_filepath": _pattern(shards, [s.manifest for s in source.shards], "manifest", "json"),
+            "tarred_audio_filepaths": _pattern(shards, [s.tar for s in source.shards], "audio", "tar"),
+            "weight": source.weight,
+            "tags": {SOURCE_TAG: source.name},
+        }
+        for source in shards.sources
+    ]
+
+
+def _pattern(shards: ShardsResult, files: list[str], stem: str, suffix: str) -> str:
+    """`folder/stem__OP_0..n_CL_.suffix`, after checking that the files are just that; NeMo finds a shard's manifest by its position."""
+    folder = Path(files[0]).parent
+    if files != [str(folder / f"{stem}_{number}.{suffix}") for number in range(len(files))]:
+        raise NotReadyError("shards_layout", f"the shards are not named {stem}_0.{suffix} … {stem}_{len(files) - 1}.{suffix} in one folder.",
+                            next_step="build them again with build_shards.")  # fmt: skip
+    path = str(Path(shards.root) / folder)
+    if re.search(r"[(){}\[\]<>]|_OP_|_CL_", path):
+        raise NotReadyError("path_not_loadable", f"NeMo's loader takes brackets in a path for a pattern: {path}.",
+                            next_step="set ASRTUNE_HOME to a folder without brackets in its path.")  # fmt: skip
+    return f"{path}/{stem}__OP_0..{len(files) - 1}_CL_.{suffix}"
+
+
+def check_tags(shards: ShardsResult, prompts: Mapping[str, int], tokenizer: Any, emit_tag: bool) -> None:
+    """Every locale of the shards has a slot and, where tags are to be written, a tag the tokenizer can write. Raises all that have not."""
+    tags, unknown_id = locale_tags(prompts), tokenizer.tokenizer.unk_id()
+    problems: list[Problem] = []
+    for locale in sorted({locale for source in shards.sources for locale in source.seconds_by_locale}):
+        if locale not in prompts:
+            problems.append(Problem(code="tag_unknown", message=f"the base has no prompt slot for {locale}", fix="correct the rows' target_lang"))
+        elif emit_tag and (prompts[locale] not in tags or unknown_id in tokenizer.text_to_ids(f"<{tags[prompts[locale]]}>")):
+            problems.append(Problem(code="tag_not_writable", message=f"the tokenizer has no piece for the tag of {locale}",
+                                    fix="train with prompt_mode langID, or with emit_tag_in_auto off"))  # fmt: skip
+    if problems:
+        raise NotReadyError("tags_not_trainable", f"{len(problems)} locale(s) of the shards cannot be trained with this base.",
+                            next_step="call validate_language_tags on the source manifests.", problems=problems)  # fmt: skip
+
+
+def duration_bins(shards: ShardsResult, max_duration: float) -> list[float]:
+    """Inner bounds, in seconds, of `BUCKETS` buckets with equal shares of the utterances; fewer when durations repeat."""
+    durations = [d for source in shards.sources for d in _durations(shards, source) if d <= max_duration]
+    if not durations:
+        raise NotReadyError("shards_empty", f"no utterance of the shards is at most {max_duration:g} s long.",
+                            next_step="build shards from shorter utterances.")  # fmt: skip
+    bounds = np.quantile(durations, np.linspace(0, 1, BUCKETS + 1)[1:-1])
+    return sorted({round(float(bound), 3) for bound in bounds})
+
+
+def _durations(shards: ShardsResult, source: ShardedSource) -> Iterator[float]:
+    left = max(1, _DURATION_SAMPLE // len(shards.sources))
+    for shard in source.shards:
+        with open(Path(shards.root) / shard.manifest, encoding="utf-8") as lines:
+            for line in lines:
+                if left == 0:
+                    return
+                left -= 1
+                yield float(json.loads(line)["duration"])
+
+
+def batches(request: TrainRequest, tokenizer: Any, prompts: Mapping[str, int], *, sample_rate: int, skip: int) -> Iterator[Batch]:
+    """Endless batches from number `skip` on. The order depends on the seed alone; skipped batches are sampled, but their audio is not decoded.
+
+    `limit_train_batches` and `len()` play no part (traps 3.4, 3.20): the caller counts steps.
+    """
+    check_tags(request.shards, prompts, tokenizer, request.emit_tag_in_auto and request.prompt_mode != "langID" and request.auto_ratio > 0)
+    bins = duration_bins(request.shards, request.max_duration)
+    config = {
+        "use_lhotse": True, "input_cfg": input_cfg(request.shards), "sample_rate": sample_rate,
+        "text_field": "text", "lang_field": "target_lang", "max_duration": request.max_duration,
+        "batch_size": request.batch_size, "shuffle": True, "seed": request.seed, "shard_seed": request.seed,
+        "use_bucketing": True, "num_buckets": len(bins) + 1, "bucket_duration_bins": bins,
+        # In utterances with their audio bytes in memory; small, since the shards are shuffled when they are built.
+        "bucket_buffer_size": 8 * BUCKETS * request.batch_size, "shuffle_buffer_size": None, "concurrent_bucketing": False,
+        # One process: the same order on every machine, and exact resume. Decoding costs a few ms a batch.
+        "num_workers": 0, "pin_memory": False, "cuda_expandable_segments": False,
+    }  # fmt: skip
+    loader = get_lhotse_dataloader_from_config(
+        config, global_rank=0, world_size=1, dataset=PromptedCuts(tokenizer, prompts, request, skip)
+    )
+    return (batch for batch in loader if batch is not None)
+
+

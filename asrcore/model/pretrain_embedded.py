@@ -1,0 +1,202 @@
+"""Makes the embedded base: a small checkpoint of the real class, trained from nothing on synthetic speech.
+
+`python -m asrcore.model.pretrain_embedded DATA OUT.nemo [--steps N]`; DATA is the output of `asrcore.embedded.sets pretrain`.
+RNNT loss alone learns to recite the templates; a CTC head on the prompted encoder output makes the encoder listen (docs/log.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sentencepiece
+import soundfile as sf
+import torch
+from nemo.collections.asr.models.rnnt_bpe_models_prompt import EncDecRNNTBPEModelWithPrompt
+from omegaconf import OmegaConf
+
+from asrcore import locales
+from asrcore.model.rnnt_loss import rnnt_loss
+
+D_MODEL = 144
+PRED_HIDDEN = 160
+VOCABULARY = 1024
+CTC_WEIGHT = 0.4
+WARM_STEPS_SHARE = 0.15
+"""This first share of the steps trains CTC alone, on short clean utterances, mostly at the longest context, until the encoder hears tokens."""
+WARM_SECONDS = 2.6
+WARM_CONTEXT_PROBS = (0.15, 0.05, 0.1, 0.7)
+BATCH = 16
+CONTEXT_PROBS = (0.2, 0.4, 0.2, 0.2)
+"""Chance of each att_context_size in a pre-training step, in the order of `locales.TRAINED_CONTEXTS`; 80 ms is the hardest."""
+
+
+def build_config(tokenizer_dir: Path) -> Any:
+    """Model config: the real topology at d_model 144 with 6 layers, the real prompt dictionary and att_context list."""
+    mel = {"_target_": "nemo.collections.asr.modules.AudioToMelSpectrogramPreprocessor", "sample_rate": 16000, "normalize": "NA",
+           "window_size": 0.025, "window_stride": 0.01, "window": "hann", "features": 80, "n_fft": 512, "frame_splicing": 1,
+           "dither": 1e-5, "pad_to": 0}  # fmt: skip
+    encoder = {"_target_": "nemo.collections.asr.modules.ConformerEncoder", "feat_in": 80, "feat_out": -1, "n_layers": 6, "d_model": D_MODEL,
+               "use_bias": False, "subsampling": "dw_striding", "subsampling_factor": 8, "subsampling_conv_channels": 64,
+               "causal_downsampling": True, "reduction": None, "reduction_position": None, "reduction_factor": 1, "ff_expansion_factor": 4,
+               "self_attention_model": "rel_pos", "n_heads": 4, "att_context_size": [list(c) for c in locales.TRAINED_CONTEXTS],
+               "att_context_probs": None, "att_context_style": "chunked_limited", "xscaling": False, "untie_biases": True,
+               "pos_emb_max_len": 5000, "conv_kernel_size": 9, "conv_norm_type": "layer_norm", "conv_context_size": "causal", "dropout": 0.1,
+               "dropout_pre_encoder": 0.1, "dropout_emb": 0.0, "dropout_att": 0.1, "stochastic_depth_drop_prob": 0.0,
+               "stochastic_depth_mode": "linear", "stochastic_depth_start_layer": 1}  # fmt: skip
+    return OmegaConf.create({
+        "sample_rate": 16000, "compute_eval_loss": False, "log_prediction": False, "skip_nan_grad": False,
+        "model_defaults": {"enc_hidden": D_MODEL, "pred_hidden": PRED_HIDDEN, "joint_hidden": PRED_HIDDEN, "initialize_prompt_feature": True,
+                           "num_prompts": 128, "norm": "None", "prompt_dictionary": dict(locales.PROMPT_DICTIONARY)},
+        "tokenizer": {"dir": str(tokenizer_dir), "type": "bpe"}, "preprocessor": mel,
+        "spec_augment": {"_target_": "nemo.collections.asr.modules.SpectrogramAugmentation", "freq_masks": 2, "time_masks": 2,
+                         "freq_width": 15, "time_width": 0.05},
+        "encoder": encoder,
+        "decoder": {"_target_": "nemo.collections.asr.modules.RNNTDecoder", "normalization_mode": None, "random_state_sampling": False,
+                    "blank_as_pad": True,
+                    "prednet": {"pred_hidden": PRED_HIDDEN, "pred_rnn_layers": 1, "t_max": None, "dropout": 0.1}},
+        "joint": {"_target_": "nemo.collections.asr.modules.RNNTJoint", "log_softmax": None, "preserve_memory": False, "fuse_loss_wer": True,
+                  "fused_batch_size": 16, "jointnet": {"joint_hidden": PRED_HIDDEN, "activation": "relu", "dropout": 0.1}},
+        "decoding": {"strategy": "greedy_batch", "strip_lang_tags": False, "greedy": {"max_symbols": 10}},
+        "loss": {"loss_name": "default", "warprnnt_numba_kwargs": {"fastemit_lambda": 5e-3, "clamp": -1.0}},
+        "optim": {"name": "adamw", "lr": 1e-3, "betas": [0.9, 0.98], "weight_decay": 1e-3},
+    })  # fmt: skip
+
+
+def train_tokenizer(texts: list[str], folder: Path) -> None:
+    """SentencePiece Unigram without byte fallback; the locale tags are pieces of their own, as in the real checkpoint (facts: upstream 1.6)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    corpus = folder / "corpus.txt"
+    corpus.write_text("\n".join(texts), encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(  # pyright: ignore[reportUnknownMemberType]
+        input=str(corpus), model_prefix=str(folder / "tokenizer"), vocab_size=VOCABULARY, model_type="unigram", character_coverage=1.0,
+        bos_id=-1, eos_id=-1, hard_vocab_limit=False, byte_fallback=False, user_defined_symbols=[f"<{tag}>" for tag in locales.TIERED],
+        minloglevel=2,
+    )  # fmt: skip
+    pieces = [line.split("\t")[0] for line in (folder / "tokenizer.vocab").read_text(encoding="utf-8").splitlines()]
+    (folder / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
+    corpus.unlink()
+
+
+class Corpus:
+    """All utterances in memory: int16 audio and token ids with and without the locale tag."""
+
+    def __init__(self, manifests: list[Path], tokenizer: Any, prompts: dict[str, int]) -> None:
+        self.audio: list[np.ndarray[Any, Any]] = []
+        self.tokens: list[tuple[Tensor, Tensor]] = []
+        self.slots: list[int] = []
+        for manifest in manifests:
+            for line in manifest.read_text(encoding="utf-8").splitlines():
+                row = json.loads(line)
+                self.audio.append(sf.read(manifest.parent / row["audio_filepath"], dtype="int16")[0])
+                plain, tagged = row["text"], f"{row['text']} <{row['target_lang']}>"
+                self.tokens.append((torch.tensor(tokenizer.text_to_ids(plain)), torch.tensor(tokenizer.text_to_ids(tagged))))
+                self.slots.append(prompts[row["target_lang"]])
+        self.order: list[int] = []
+
+    def batch(self, rng: random.Random, auto_slot: int, warm: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Audio (B, S), its lengths, tokens (B, U), their lengths, prompt slots; half the rows in `auto` with the tag in the text."""
+        if len(self.order) < BATCH * 8:
+            fresh = [i for i, wave in enumerate(self.audio) if not warm or len(wave) < WARM_SECONDS * 16000]
+            rng.shuffle(fresh)
+            self.order += fresh
+        pool = sorted(self.order[: BATCH * 8], key=lambda i: len(self.audio[i]))
+        start = rng.randrange(0, len(pool) - BATCH + 1)
+        rows = pool[start : start + BATCH]
+        chosen = set(rows)
+        self.order = [i for i in self.order[: BATCH * 8] if i not in chosen] + self.order[BATCH * 8 :]
+        waves: list[Tensor] = []
+        for i in rows:
+            wave = torch.from_numpy(self.audio[i].astype(np.float32) / 32768)
+            if not warm and rng.random() < 0.5:
+                wave = wave + torch.randn_like(wave) * wave.std() * 10 ** (-rng.uniform(15, 40) / 20)
+            waves.append(wave)
+        auto = [rng.random() < 0.5 for _ in rows]
+        tokens = [self.tokens[i][int(a)] for i, a in zip(rows, auto, strict=True)]
+        slots = torch.tensor([auto_slot if a else self.slots[i] for i, a in zip(rows, auto, strict=True)])
+        pad = torch.nn.utils.rnn.pad_sequence
+        return (pad(waves, batch_first=True), torch.tensor([len(w) for w in waves]),
+                pad(tokens, batch_first=True), torch.tensor([len(t) for t in tokens]), slots)  # fmt: skip
+
+
+Tensor = torch.Tensor
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=5500)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--init", type=Path, help="go on from this .nemo instead of from nothing")
+    options = parser.parse_args()
+    torch.manual_seed(options.seed)
+    rng = random.Random(options.seed)
+    manifests = sorted(options.data.glob("*/manifest.json"))
+    if options.init:
+        model = EncDecRNNTBPEModelWithPrompt.restore_from(str(options.init), map_location="cpu")
+    else:
+        texts = [json.loads(line)["text"] for m in manifests for line in m.read_text(encoding="utf-8").splitlines()]
+        with tempfile.TemporaryDirectory() as folder:
+            train_tokenizer(texts, Path(folder))
+            model = EncDecRNNTBPEModelWithPrompt(cfg=build_config(Path(folder)))
+            model.save_to(str(options.out))
+        model = EncDecRNNTBPEModelWithPrompt.restore_from(str(options.out), map_location="cpu")
+    train(model, Corpus(manifests, model.tokenizer, dict(locales.PROMPT_DICTIONARY)), options.steps, options.lr, rng, options.out)
+
+
+def train(model: Any, corpus: Corpus, steps: int, peak_lr: float, rng: random.Random, out: Path) -> None:
+    """Joint CTC + RNNT training; writes `out` every 500 steps and at the end."""
+    blank = model.tokenizer.vocab_size
+    head = torch.nn.Linear(D_MODEL, blank + 1)
+    parameters = [*model.parameters(), *head.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=peak_lr, betas=(0.9, 0.98), weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peak_lr, total_steps=steps, pct_start=0.06)
+    model.train()
+    model.joint._fuse_loss_wer = False
+    augmentation, started = model.spec_augmentation, time.monotonic()
+    print(f"utterances {len(corpus.audio)} vocabulary {blank} parameters {sum(p.numel() for p in model.parameters())}", flush=True)
+    for step in range(1, steps + 1):
+        warm = step <= WARM_STEPS_SHARE * steps
+        model.spec_augmentation = None if warm else augmentation
+        model.encoder.att_context_probs = list(WARM_CONTEXT_PROBS if warm else CONTEXT_PROBS)
+        audio, audio_lens, tokens, token_lens, slots = corpus.batch(rng, locales.PROMPT_DICTIONARY["auto"], warm)
+        encoded, encoded_lens = model.forward(input_signal=audio, input_signal_length=audio_lens, prompt_indices=slots)
+        logp = head(encoded.transpose(1, 2)).log_softmax(-1).transpose(0, 1)
+        ctc = torch.nn.functional.ctc_loss(logp, tokens, encoded_lens, token_lens, blank=blank, reduction="none", zero_infinity=True).mean()
+        loss, rnnt = ctc, ctc.detach()
+        if not warm:
+            predicted, _, _ = model.decoder(targets=tokens, target_length=token_lens)
+            acts = model.joint.joint(encoded.transpose(1, 2), predicted.transpose(1, 2))
+            rnnt = rnnt_loss(acts, tokens, encoded_lens, token_lens, blank, fastemit_lambda=5e-3).mean()
+            loss = CTC_WEIGHT * ctc + (1 - CTC_WEIGHT) * rnnt
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        schedule.step()
+        if step % 50 == 0:
+            print(f"step {step} ctc {ctc.item():.2f} rnnt {rnnt.item():.2f} seconds {time.monotonic() - started:.0f}", flush=True)
+        if step % 500 == 0 or step == steps:
+            save(model, out)
+    print(f"done in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def save(model: Any, out: Path) -> None:
+    fused, model.joint._fuse_loss_wer = model.joint._fuse_loss_wer, True
+    probs, model.encoder.att_context_probs = model.encoder.att_context_probs, None
+    part = out.with_suffix(".part.nemo")
+    model.save_to(str(part))
+    part.replace(out)
+    model.joint._fuse_loss_wer, model.encoder.att_context_probs = fused, probs
+
+
+if __name__ == "__main__":
+    main()

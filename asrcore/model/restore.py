@@ -1,0 +1,48 @@
+"""Opens a checkpoint for inference, with NeMo's start-up noise turned down."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asrcore.errors import UsageError
+
+PROMPT_CLASS = "EncDecRNNTBPEModelWithPrompt"
+
+
+def restore(path: Path, *, device: str = "cpu", threads: int | None = None) -> Any:
+    """The model in eval mode, without dither or feature padding, on `device`. Raises `checkpoint_not_prompt_class`.
+
+    Dither is noise that NeMo adds to the waveform; with it two decodes of the same audio differ.
+    """
+    quiet()
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    from nemo.collections.asr.models import ASRModel  # the import takes seconds; children that fail early should not pay it
+
+    model: Any = ASRModel.restore_from(str(path), map_location=device)
+    if type(model).__name__ != PROMPT_CLASS:
+        raise UsageError("checkpoint_not_prompt_class", f"the checkpoint holds a {type(model).__name__}, not a {PROMPT_CLASS}.",
+                         next_step="pass a checkpoint of the nemotron-3.5 streaming family.")  # fmt: skip
+    model.eval()
+    model.preprocessor.featurizer.dither = 0.0
+    model.preprocessor.featurizer.pad_to = 0
+    return model
+
+
+def quiet() -> None:
+    """Errors only from NeMo and its dependencies; asrtune's own warnings stay visible."""
+    warnings.filterwarnings("ignore", module=r"(?!asrcore|asrtune).*")
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    from nemo.utils import logging as nemo_logging
+
+    nemo_logging.setLevel(logging.ERROR)
+
+
+def prompt_slots(model: Any) -> dict[str, int]:
+    """The checkpoint's own tag -> slot dictionary (the one that inference uses; facts: upstream 2.4)."""
+    return {str(tag): int(slot) for tag, slot in model.cfg.model_defaults.prompt_dictionary.items()}

@@ -1,0 +1,233 @@
+"""The exact streaming engine: every utterance chunk by chunk through the encoder's caches, one prompt slot per stream.
+
+Continuous batching: up to `batch_size` streams are in flight; a finished stream's place is taken at once. Streams at the same stage of their
+life (first chunk, middle, last chunk) advance together, so each stream sees just the chunks it would see alone:
+
+    features (B, mel, frames) -> encoder.cache_aware_stream_step -> prompt_kernel in fp32 -> greedy RNNT, state kept per stream
+
+Chunk boundaries, pre-encode cache, dropped frames and the treatment of the last chunk follow NeMo's `CacheAwareStreamingAudioBuffer` and
+`conformer_stream_step`; at batch size 1 the transcripts are NeMo's own (tests/model/test_stream.py). NeMo sets one prompt on the whole model
+(trap 3.10) and silently decodes without one when it was not set; here a slot is an argument of every stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+MAX_SYMBOLS = 10
+"""Most tokens per 80 ms frame, as in the checkpoint's saved decoding config."""
+
+
+@dataclass(frozen=True)
+class StreamItem:
+    """One utterance to decode: `audio` returns mono float32 at 16 kHz, `slot` is its prompt index (0-127), `seconds` orders the queue."""
+
+    key: int
+    audio: Callable[[], npt.NDArray[np.float32]]
+    slot: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Token ids of one utterance and the encoder frame (80 ms) at which each was emitted."""
+
+    key: int
+    tokens: tuple[int, ...]
+    frames: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Mel frames [start, end) of one step with `cached` older frames in front of them (zeros where there are none)."""
+
+    start: int
+    end: int
+    cached: int
+    last: bool
+
+
+@dataclass
+class _Stream:
+    item: StreamItem
+    features: Tensor
+    chunks: list[Chunk]
+    position: int = 0
+    frame: int = 0
+    tokens: list[int] = field(default_factory=list[int])
+    frames: list[int] = field(default_factory=list[int])
+
+
+class StreamingDecoder:
+    """Decodes utterances in streaming mode at one att_context_size. One instance per (model, att_context_size)."""
+
+    def __init__(self, model: Any, att_context: tuple[int, int], batch_size: int = 16) -> None:
+        self.model = model
+        self.batch_size = batch_size
+        self.device: torch.device = next(model.parameters()).device
+        model.encoder.set_default_att_context_size(list(att_context))
+        self.config: Any = model.encoder.streaming_cfg
+        self.sampling_frames: Sequence[int] = model.encoder.pre_encode.get_sampling_frames()
+        self.greedy = GreedyState(model, batch_size, self.device)
+        channel, time, length = model.encoder.get_initial_cache_state(batch_size=batch_size)
+        self.caches: list[Tensor] = [channel.to(self.device), time.to(self.device), length.to(self.device)]
+        self.slots = torch.zeros(batch_size, dtype=torch.long, device=self.device)
+
+    def decode(self, items: Sequence[StreamItem], on_progress: Callable[[int], None] | None = None) -> list[Decoded]:
+        """Transcribes all items; results in the order of `items`. `on_progress` gets the number of finished utterances."""
+        queue = iter(sorted(items, key=lambda item: -item.seconds))
+        places: list[_Stream | None] = [None] * self.batch_size
+        done: dict[int, Decoded] = {}
+        with torch.inference_mode():
+            while True:
+                for place, stream in enumerate(places):
+                    if stream is None:
+                        places[place] = self._admit(queue, place, done)
+                active = [(place, stream) for place, stream in enumerate(places) if stream is not None]
+                if not active:
+                    break
+                for group in _groups(active):
+                    self._step(group)
+                for place, stream in active:
+                    if stream.position == len(stream.chunks):
+                        done[stream.item.key] = Decoded(stream.item.key, tuple(stream.tokens), tuple(stream.frames))
+                        places[place] = None
+                        if on_progress:
+                            on_progress(len(done))
+        return [done[item.key] for item in items]
+
+    def schedule(self, frames: int) -> list[Chunk]:
+        """The chunks of an utterance of `frames` mel frames. A tail too short for one encoder frame (< 80 ms) is not decoded, as in NeMo."""
+        chunks: list[Chunk] = []
+        start = 0
+        while start < frames:
+            size, shift, need = (part[0 if start == 0 else 1] for part in (self.config.chunk_size, self.config.shift_size, self.sampling_frames))
+            end = min(start + size, frames)
+            if end - start < need:
+                break
+            chunks.append(Chunk(start, end, self.config.pre_encode_cache_size[0 if start == 0 else 1], last=start + shift >= frames))
+            start += shift
+        return chunks
+
+    def _admit(self, queue: Iterator[StreamItem], place: int, done: dict[int, Decoded]) -> _Stream | None:
+        for item in queue:
+            features = self.features(item.audio())
+            chunks = self.schedule(features.shape[1])
+            if not chunks:
+                done[item.key] = Decoded(item.key, (), ())
+                continue
+            self.slots[place] = item.slot
+            self.caches[0][:, place] = 0
+            self.caches[1][:, place] = 0
+            self.caches[2][place] = 0
+            self.greedy.reset(place)
+            return _Stream(item, features, chunks)
+        return None
+
+    def features(self, audio: npt.NDArray[np.float32]) -> Tensor:
+        """Log-mel features (mel, frames) of one utterance, at 10 ms a frame."""
+        signal = torch.from_numpy(audio)[None].to(self.device)
+        features, _ = self.model.preprocessor(input_signal=signal, length=torch.tensor([signal.shape[1]], device=self.device))
+        return features[0]
+
+    def _step(self, group: list[tuple[int, _Stream]]) -> None:
+        chunks = [stream.chunks[stream.position] for _, stream in group]
+        first = group[0][1].position == 0
+        width = max(c.end - c.start for c in chunks) + chunks[0].cached
+        signal = torch.zeros(len(group), group[0][1].features.shape[0], width, device=self.device)
+        for row, ((_, stream), chunk) in enumerate(zip(group, chunks, strict=True)):
+            older = min(chunk.cached, chunk.start)
+            piece = stream.features[:, chunk.start - older : chunk.end]
+            signal[row, :, chunk.cached - older : chunk.cached - older + piece.shape[1]] = piece
+        lengths = torch.tensor([c.end - c.start + c.cached for c in chunks], device=self.device)
+        rows = torch.tensor([place for place, _ in group], device=self.device)
+        encoded, encoded_lengths, *caches = self.model.encoder.cache_aware_stream_step(
+            processed_signal=signal,
+            processed_signal_length=lengths,
+            cache_last_channel=self.caches[0][:, rows],
+            cache_last_time=self.caches[1][:, rows],
+            cache_last_channel_len=self.caches[2][rows],
+            keep_all_outputs=chunks[0].last,
+            drop_extra_pre_encoded=0 if first else self.config.drop_extra_pre_encoded,
+        )
+        self.caches[0][:, rows], self.caches[1][:, rows], self.caches[2][rows] = caches
+        prompted = apply_prompt(self.model, encoded.transpose(1, 2), self.slots[rows])
+        emitted = self.greedy.advance(prompted, encoded_lengths, rows)
+        for (_, stream), tokens, count in zip(group, emitted, encoded_lengths.tolist(), strict=True):
+            stream.tokens += [token for _, token in tokens]
+            stream.frames += [stream.frame + frame for frame, _ in tokens]
+            stream.frame += count
+            stream.position += 1
+
+
+def apply_prompt(model: Any, encoded: Tensor, slots: Tensor) -> Tensor:
+    """Encoder frames (B, T, D) with the one-hot prompt of each row's slot (B,) through `prompt_kernel`, computed in fp32 (trap 3.9)."""
+    prompt = torch.zeros(*encoded.shape[:2], model.num_prompts, device=encoded.device)
+    prompt.scatter_(2, slots.view(-1, 1, 1).expand(-1, encoded.shape[1], -1), 1.0)
+    with torch.autocast(encoded.device.type, enabled=False):
+        return model.prompt_kernel(torch.cat([encoded.float(), prompt], dim=-1)).to(encoded.dtype)
+
+
+class GreedyState:
+    """Greedy RNNT search whose prediction-network state outlives a chunk, for a fixed number of places.
+
+    The projected prediction output of each place is kept, so a frame that emits blank costs one joint step and no LSTM step.
+    """
+
+    def __init__(self, model: Any, places: int, device: torch.device) -> None:
+        self.decoder, self.joint = model.decoder, model.joint
+        self.blank = int(model.joint.num_classes_with_blank) - 1
+        start, state = self._predict(torch.full((1, 1), self.blank, device=device), None)
+        self.start: tuple[Tensor, list[Tensor]] = (start, state)
+        self.projected: Tensor = start.repeat(places, 1, 1)
+        self.state: list[Tensor] = [s.repeat(1, places, 1) for s in state]
+
+    def reset(self, place: int) -> None:
+        """Puts one place back to the start of an utterance."""
+        self.projected[place] = self.start[0][0]
+        for mine, fresh in zip(self.state, self.start[1], strict=True):
+            mine[:, place] = fresh[:, 0]
+
+    def advance(self, encoded: Tensor, lengths: Tensor, places: Tensor) -> list[list[tuple[int, int]]]:
+        """Tokens that each row of `encoded` (B, T, D) emits, as (frame within the chunk, token id). `places` (B,) maps rows to states."""
+        emitted: list[list[tuple[int, int]]] = [[] for _ in range(encoded.shape[0])]
+        frames = self.joint.project_encoder(encoded)
+        for t in range(encoded.shape[1]):
+            rows = torch.nonzero(lengths > t).squeeze(1)
+            for _ in range(MAX_SYMBOLS):
+                if not len(rows):
+                    break
+                logits = self.joint.joint_after_projection(frames[rows, t : t + 1], self.projected[places[rows]])
+                best = logits.flatten(1).argmax(-1)
+                speaking = best != self.blank
+                rows, labels = rows[speaking], best[speaking]
+                if not len(rows):
+                    break
+                where = places[rows]
+                projected, state = self._predict(labels[:, None], [s[:, where] for s in self.state])
+                self.projected[where] = projected
+                for mine, new in zip(self.state, state, strict=True):
+                    mine[:, where] = new
+                for row, label in zip(rows.tolist(), labels.tolist(), strict=True):
+                    emitted[row].append((t, label))
+        return emitted
+
+    def _predict(self, labels: Tensor, state: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
+        output, new = self.decoder.predict(labels, state, add_sos=False, batch_size=labels.shape[0])
+        return self.joint.project_prednet(output), list(new)
+
+
+def _groups(active: list[tuple[int, _Stream]]) -> list[list[tuple[int, _Stream]]]:
+    """Streams that may share a step: same stage of life, and in the last chunk the same length."""
+    groups: dict[tuple[bool, int], list[tuple[int, _Stream]]] = {}
+    for place, stream in active:
+        chunk = stream.chunks[stream.position]
+        groups.setdefault((stream.position == 0, (chunk.end - chunk.start) if chunk.last else 0), []).append((place, stream))
+    return list(groups.values())

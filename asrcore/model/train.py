@@ -1,0 +1,179 @@
+"""Child process `python -m asrcore.model.train request.json`: one fine-tune from base to `best.nemo`.
+
+verify inputs -> restore the base -> score it on dev -> smoke steps -> train, a scored candidate at every `candidate_every` steps -> best.nemo.
+SIGTERM saves a state; the next attempt with the same request goes on from it (asrcore.model.train_state says what that guarantees).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asrcore import io
+from asrcore.errors import NotReadyError, ToolFault
+from asrcore.fingerprint import check_ref, check_shards, require_unchanged
+from asrcore.jobs.child import Reporter, main
+from asrcore.model.candidates import CandidateStore, dev_error_rate, write_nemo
+from asrcore.model.loader import batches
+from asrcore.model.restore import prompt_slots, restore
+from asrcore.model.surfaces import Movement, select
+from asrcore.model.train_loop import Loop, learning_rate, smoke_steps
+from asrcore.model.train_state import load_state, save_state
+from asrcore.requests import Consumed, TrainRequest, TrainResult
+
+EVENT_SECONDS = 1.0
+"""Least time between two progress events of a stage."""
+
+
+def run(request: TrainRequest, reporter: Reporter) -> TrainResult:
+    """Raises `fingerprint_mismatch`, `resume_mismatch`, `tags_not_trainable`, `loss_not_finite`, `surface_not_moved`, `surface_leaked`,
+    `replay_not_consumed`, `disk_full` and what reading the dev manifest raises."""
+    reporter.event("verify", 0, request.max_steps, "compare base, dev and shards with the plan")
+    require_unchanged(
+        [*check_ref(request.base), *check_ref(request.dev), *check_shards(request.shards)],
+        next_step="put the original files back, or plan_finetune again.",
+    )
+    return FineTune(request, reporter).run()
+
+
+class FineTune:
+    """One attempt at one run."""
+
+    def __init__(self, request: TrainRequest, reporter: Reporter) -> None:
+        self.request, self.reporter = request, reporter
+        self.out = Path(request.out)
+        self.started = self.last_event = time.monotonic()
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model: Any = restore(Path(request.base.path), device=device, threads=_threads())
+        _require_context(self.model, request.att_context_size)
+        self.store = CandidateStore(self.out)
+        self.movement = Movement(self.model)
+        self.trainable = select(self.model, request.surface)
+        io.require_disk(self.out, _disk_need(self.model, self.trainable))
+        self.loop = Loop(self.model, request, self.trainable)
+        saved = load_state(self.out, request, self.trainable, self.loop.optimiser)
+        self.loop.counters = saved or self.loop.counters
+        self.resumed_from = self.loop.counters.step
+
+    def run(self) -> TrainResult:
+        if self.loop.counters.base_dev_wer is None:
+            self.loop.counters = self.loop.counters.model_copy(update={"base_dev_wer": self.score("base")})
+        self.train()
+        consumed = self.consumed()
+        best = self.store.best()
+        self.store.load(self.model, best)
+        checkpoint = write_nemo(self.model, self.out / "best.nemo", self.request.run_id)
+        counters = self.loop.counters
+        assert counters.base_dev_wer is not None
+        self.reporter.event("train", counters.step, self.request.max_steps, f"best candidate: step {best.step}",
+                            dev_wer=best.dev_wer, base_dev_wer=counters.base_dev_wer)  # fmt: skip
+        return TrainResult(
+            run_id=self.request.run_id, best=checkpoint, best_step=best.step, candidates=self.store.all(), base_dev_wer=counters.base_dev_wer,
+            consumed=consumed, steps=counters.step, resumed_from=self.resumed_from,
+            trainable_parameters=sum(p.numel() for p in self.trainable.values()), seconds=round(time.monotonic() - self.started, 2),
+            audio_hours_per_hour=round(sum(c.seconds for c in consumed) / max(counters.train_seconds, 1e-6), 2),
+        )  # fmt: skip
+
+    def train(self) -> None:
+        request, smoke = self.request, smoke_steps(self.request.max_steps)
+        if self._is_candidate(self.loop.counters.step):
+            self.candidate()  # the last attempt stopped between saving its state and scoring this candidate
+        data = batches(request, self.model.tokenizer, prompt_slots(self.model),
+                       sample_rate=int(self.model.cfg.sample_rate), skip=self.loop.counters.step)  # fmt: skip
+        while self.loop.counters.step < request.max_steps:
+            self._stop_if_asked()
+            applied = self.loop.step(next(data))
+            step = self.loop.counters.step
+            self.report("" if applied else "step skipped: loss or gradient not finite", force=not applied or step in (1, smoke, request.max_steps))
+            if step >= smoke and not self.loop.counters.smoke_passed:
+                self.movement.check(self.model, self.trainable)
+                self.loop.counters = self.loop.counters.model_copy(update={"smoke_passed": True})
+            if self._is_candidate(step):
+                self.save()
+                self.candidate()
+
+    def candidate(self) -> None:
+        step = self.loop.counters.step
+        self.store.add(self.model, step, self.score(f"step {step}"), self.loop.counters.loss)
+
+    def score(self, what: str) -> float:
+        """Dev error rate in percent of the present weights."""
+
+        def progress(done: int) -> None:
+            self._stop_if_asked(save=False)
+            if time.monotonic() - self.last_event > EVENT_SECONDS:
+                self._event(f"dev eval of {what}: {done} utterances")
+
+        self._event(f"dev eval of {what}")
+        rate = dev_error_rate(self.model, self.request, progress)
+        self._event(f"dev eval of {what} done", dev_wer=rate)
+        return rate
+
+    def report(self, message: str, *, force: bool) -> None:
+        now = self.loop.counters
+        if not force and time.monotonic() - self.last_event < EVENT_SECONDS:
+            return
+        audio = sum(s for by_locale in now.seconds.values() for s in by_locale.values())
+        self._event(
+            message, loss=now.loss, lr=learning_rate(now.step, self.request), skipped=now.skipped,
+            utterances_per_s=sum(now.utterances.values()) / max(now.train_seconds, 1e-6), audio_hours_per_hour=audio / max(now.train_seconds, 1e-6),
+        )  # fmt: skip
+
+    def consumed(self) -> tuple[Consumed, ...]:
+        """What each source gave to steps that moved weights. Raises `replay_not_consumed` for a source with nothing (trap 3.13)."""
+        now = self.loop.counters
+        found = tuple(
+            Consumed(
+                source=source.name, role=source.role, utterances=now.utterances.get(source.name, 0),
+                seconds=round(sum(now.seconds.get(source.name, {}).values()), 2),
+                seconds_by_locale={locale: round(s, 2) for locale, s in sorted(now.seconds.get(source.name, {}).items())},
+            )
+            for source in self.request.shards.sources
+        )  # fmt: skip
+        unused = [c.source for c in found if not c.utterances]
+        if unused:
+            raise ToolFault("replay_not_consumed", f"no utterance of {', '.join(unused)} reached a training step in {now.step} steps.",
+                            next_step="build_shards with a larger replay_share, or plan_finetune with more max_steps.")  # fmt: skip
+        return found
+
+    def save(self) -> None:
+        save_state(self.out, self.request, self.loop.counters, self.trainable, self.loop.optimiser)
+
+    def _is_candidate(self, step: int) -> bool:
+        due = step > 0 and (step % self.request.candidate_every == 0 or step == self.request.max_steps)
+        return due and not self.store.path(step).exists()
+
+    def _stop_if_asked(self, *, save: bool = True) -> None:
+        if self.reporter.stopping and save:
+            self.save()
+        self.reporter.stop_if_asked()
+
+    def _event(self, message: str, **metrics: float) -> None:
+        self.last_event = time.monotonic()
+        self.reporter.event("train", self.loop.counters.step, self.request.max_steps, message, **metrics)
+
+
+def _threads() -> int:
+    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+
+
+def _require_context(model: Any, context: tuple[int, int]) -> None:
+    trained = [tuple(c) for c in model.encoder.att_context_size_all]
+    if context not in trained:
+        raise NotReadyError("context_not_trained", f"att_context_size {list(context)} is not among the checkpoint's {[list(c) for c in trained]}.",
+                            next_step="plan again with one of these.")  # fmt: skip
+
+
+def _disk_need(model: Any, trainable: dict[str, Any]) -> int:
+    """Bytes: kept candidates and one being written, the `.nemo` and its temp file, two states (weights and two moments)."""
+    weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    moving = sum(p.numel() * p.element_size() for p in trainable.values())
+    return 5 * weights + 2 * weights + 2 * 3 * moving
+
+
+if __name__ == "__main__":
+    main(TrainRequest, run)

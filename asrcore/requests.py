@@ -1,0 +1,275 @@
+"""What goes into a child process and what comes back: the typed doors of the long-running stages.
+
+A job runs `python -m <module> request.json` in its own folder and leaves there, all written atomically or appended line by line:
+
+    request.json      one of the requests below (input)
+    events.jsonl      one `Event` a line: progress and metrics, for get_job and progress bars
+    result.json       the matching result, only when the work is complete
+    error.json        an `asrcore.errors.ErrorView`, when it failed in a way it understands
+
+Paths in requests are absolute. WER is in percent, durations in seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from asrcore.results import Frozen
+
+PromptMode = Literal["langID", "auto"]
+TrainPromptMode = Literal["langID", "auto", "unified"]
+Surface = Literal["full", "decoder_joint", "prompt"]
+Role = Literal["train", "replay"]
+
+MODULES = {
+    "build_shards": "asrcore.data.shards",
+    "train": "asrcore.model.train",
+    "eval": "asrcore.model.evaluate",
+    "export": "asrcore.model.export",
+}
+"""Job kind -> module that runs it. `asrcore.jobs` starts these and nothing else."""
+
+
+class Event(Frozen):
+    """One line of `events.jsonl`. `step` of `total` in units of the stage (utterances, steps); metrics are plain numbers."""
+
+    time: float
+    stage: str
+    step: int = 0
+    total: int = 0
+    message: str = ""
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+
+class ManifestRef(Frozen):
+    """A manifest by path and content; the digest is over the file's bytes."""
+
+    name: str
+    path: str
+    sha256: str
+
+
+class CheckpointRef(Frozen):
+    """A `.nemo` by path and content."""
+
+    name: str
+    path: str
+    sha256: str
+
+
+# --- shards ---------------------------------------------------------------------------------------------------------------------------
+
+
+class ShardSource(Frozen):
+    """One manifest that becomes shards. `share` is the wanted share of seconds in training batches; shares of a request sum to 1."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_]{1,64}$")
+    manifest: ManifestRef
+    role: Role
+    share: float = Field(gt=0, le=1)
+
+
+class ShardsRequest(Frozen):
+    sources: tuple[ShardSource, ...] = Field(min_length=1)
+    utterances_per_shard: int = Field(200, ge=1, le=10_000)
+    seed: int = 0
+    out: str
+    """Final folder `shards/shards_<id>`; written as a whole."""
+
+
+class ShardFile(Frozen):
+    tar: str
+    manifest: str
+    sha256: str
+    utterances: int
+    seconds: float
+
+
+class ShardedSource(Frozen):
+    """`weight` is what the loader's sampler needs: it draws utterances, so weight = share / mean duration, normalised (design, issue 3)."""
+
+    name: str
+    role: Role
+    share: float
+    weight: float
+    utterances: int
+    seconds: float
+    seconds_by_locale: dict[str, float]
+    shards: tuple[ShardFile, ...]
+
+
+class ShardsResult(Frozen):
+    """`index.json` in the shards folder is this value. Paths are relative to `root`."""
+
+    shards_id: str
+    root: str
+    sources: tuple[ShardedSource, ...]
+    skipped: dict[str, int]
+    """Rows left out, by reason code; nothing is dropped silently."""
+
+
+# --- training -------------------------------------------------------------------------------------------------------------------------
+
+
+class TrainRequest(Frozen):
+    """A fine-tune, fully resolved. `input_cfg` is what NeMo 3.0's Lhotse loader reads (facts: upstream 8.3)."""
+
+    run_id: str
+    base: CheckpointRef
+    shards: ShardsResult
+    dev: ManifestRef
+    surface: Surface = "full"
+    max_steps: int = Field(ge=1)
+    batch_size: int = Field(16, ge=1)
+    peak_lr: float = Field(gt=0)
+    min_lr: float = 1e-6
+    warmup_steps: int = Field(ge=0)
+    weight_decay: float = 1e-3
+    gradient_clip: float = 1.0
+    prompt_mode: TrainPromptMode = "unified"
+    auto_ratio: float = Field(0.5, ge=0, le=1)
+    emit_tag_in_auto: bool = True
+    """Append ` <xx-XX>` to the target text of utterances drawn in `auto`, so that tag output survives tuning (facts: upstream 2.4)."""
+    spec_augment: bool = True
+    candidate_every: int = Field(ge=1)
+    """A candidate checkpoint and a standalone streaming eval of it every so many steps, and at the end."""
+    att_context_size: tuple[int, int] = (56, 0)
+    max_duration: float = 39.99
+    fastemit_lambda: float = 5e-3
+    seed: int = 0
+    out: str
+    """Run folder: candidates/step_N/{weights.safetensors,candidate.json}, best.nemo, state.pt."""
+
+
+class Consumed(Frozen):
+    """What the loader really delivered from one source. Zero fails the run (trap 3.13)."""
+
+    source: str
+    role: Role
+    utterances: int
+    seconds: float
+    seconds_by_locale: dict[str, float]
+
+
+class Candidate(Frozen):
+    step: int
+    path: str
+    dev_wer: float
+    train_loss: float
+
+
+class TrainResult(Frozen):
+    run_id: str
+    best: CheckpointRef
+    best_step: int
+    candidates: tuple[Candidate, ...]
+    base_dev_wer: float
+    consumed: tuple[Consumed, ...]
+    steps: int
+    resumed_from: int = 0
+    trainable_parameters: int
+    seconds: float
+    audio_hours_per_hour: float
+
+
+# --- evaluation -----------------------------------------------------------------------------------------------------------------------
+
+
+class EvalRequest(Frozen):
+    """checkpoint x sets x att_contexts x prompt modes; one `EvalCell` each."""
+
+    checkpoint: CheckpointRef
+    sets: tuple[ManifestRef, ...] = Field(min_length=1)
+    att_contexts: tuple[tuple[int, int], ...] = ((56, 0),)
+    prompt_modes: tuple[PromptMode, ...] = ("langID",)
+    batch_size: int = Field(16, ge=1, le=512)
+    out: str
+    """Folder for `hyps/<cell_id>.jsonl`, one `Hypothesis` a line."""
+
+
+class Hypothesis(Frozen):
+    """One decoded utterance. `text` has its tags stripped; `raw_text` is what the model wrote, `tag` the last locale tag in it or null."""
+
+    id: str
+    locale: str
+    reference: str
+    text: str
+    raw_text: str
+    tag: str | None
+    duration: float
+    speaker: str | None = None
+    source: str | None = None
+    line: int
+    """Line of the manifest, from 1."""
+
+
+class Wer(Frozen):
+    """Corpus error rate in percent, counts over the whole set. CER where the locale needs it (`unit`)."""
+
+    percent: float
+    errors: int
+    substitutions: int
+    deletions: int
+    insertions: int
+    words: int
+    unit: Literal["word", "character"] = "word"
+    ci95: tuple[float, float] | None = None
+
+
+class EvalCell(Frozen):
+    """One scored pass. `eval_id` is content-addressed: same checkpoint, set, context, mode, engine and scorer give the same id."""
+
+    eval_id: str
+    checkpoint: CheckpointRef
+    set: ManifestRef
+    att_context: tuple[int, int]
+    latency_ms: int
+    prompt_mode: PromptMode
+    locales: tuple[str, ...]
+    utterances: int
+    seconds: float
+    raw: Wer
+    normalised: Wer
+    normaliser: str
+    empty_hypotheses: int
+    wrong_tag_rate: float | None = None
+    """Share of utterances in `auto` whose emitted tag is missing or another locale's; null in langID."""
+    script_share: float
+    """Share of letters in the output that belong to the locale's script."""
+    rtfx: float
+    """Audio seconds per wall second of decoding."""
+    engine: str
+    batch_size: int
+    hypotheses: str
+    versions: dict[str, str]
+
+
+class EvalResult(Frozen):
+    cells: tuple[EvalCell, ...]
+    seconds: float
+
+
+# --- export ---------------------------------------------------------------------------------------------------------------------------
+
+
+class ExportRequest(Frozen):
+    checkpoint: CheckpointRef
+    target: Literal["nemo"] = "nemo"
+    smoke: ManifestRef
+    smoke_utterances: int = Field(8, ge=1, le=200)
+    att_contexts: tuple[tuple[int, int], ...] = ((56, 0),)
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    out: str
+    """Final folder `exports/export_<id>`; appears only when the gate held."""
+
+
+class ExportResult(Frozen):
+    target: str
+    path: str
+    sha256: str
+    compared_utterances: int
+    compared_tokens: int
+    identical: int
+    prompt_changes_output: bool

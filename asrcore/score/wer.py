@@ -1,0 +1,144 @@
+"""Corpus error rates: all errors over all reference words, never a mean of utterance rates (which changes rankings).
+
+CER replaces WER where text has no word spaces or their use is unsettled (ja, zh, ko, th); all white space goes on both sides first, and a
+character is one Unicode code point. Alignments are jiwer's.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import jiwer
+import numpy as np
+from numpy.typing import NDArray
+
+from asrcore.errors import NotReadyError, Problem, ToolFault
+from asrcore.requests import Wer
+from asrcore.score.normalise import language, normalise
+from asrcore.score.tags import strip_tags
+
+Unit = Literal["word", "character"]
+Operation = Literal["equal", "substitute", "delete", "insert"]
+Counts = NDArray[np.int64]
+
+_CER_LANGUAGES = frozenset({"ja", "zh", "ko", "th"})
+
+
+class Step(NamedTuple):
+    """One aligned stretch; `reference` is empty for insertions, `hypothesis` for deletions."""
+
+    operation: Operation
+    reference: tuple[str, ...]
+    hypothesis: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ErrorCounts:
+    """Errors of each utterance, in the order given. `words` counts reference words, or characters where `unit` says so."""
+
+    substitutions: Counts
+    deletions: Counts
+    insertions: Counts
+    words: Counts
+    unit: Unit
+
+    @property
+    def errors(self) -> Counts:
+        return self.substitutions + self.deletions + self.insertions
+
+    def wer(self, ci95: tuple[float, float] | None = None) -> Wer:
+        """The sums as a result; percent of reference words."""
+        s, d, i, n = (int(c.sum()) for c in (self.substitutions, self.deletions, self.insertions, self.words))
+        return Wer(percent=100 * (s + d + i) / n, errors=s + d + i, substitutions=s, deletions=d, insertions=i, words=n, unit=self.unit, ci95=ci95)
+
+
+def needs_cer(locale: str) -> bool:
+    """True for ja, zh, ko and th."""
+    return language(locale) in _CER_LANGUAGES
+
+
+def score_wer(references: Sequence[str], hypotheses: Sequence[str], locale: str | Sequence[str], normalised: bool) -> Wer:
+    """Corpus WER or CER in percent. `locale` is one for all, or one an utterance. Raises what `count_errors` raises."""
+    return count_errors(references, hypotheses, locale, normalised).wer()
+
+
+def count_errors(references: Sequence[str], hypotheses: Sequence[str], locale: str | Sequence[str], normalised: bool, lines: Sequence[int] | None = None) -> ErrorCounts:
+    """S, D and I of each utterance. Raw scoring keeps case and punctuation; locale tags go in both (trap 3.7).
+
+    Hypotheses may be empty. Raises `empty_references` naming every line (of `lines`, or counted from 1) whose reference holds no word after normalisation,
+    `mixed_units` when WER and CER locales are mixed, `references_unpaired` when the two lists differ in length.
+    """
+    locales = [locale] * len(references) if isinstance(locale, str) else locale
+    if not len(references) == len(hypotheses) == len(locales):
+        raise ToolFault("references_unpaired", f"{len(references)} references, {len(hypotheses)} hypotheses and {len(locales)} locales do not pair up.",
+                        next_step="run the eval again; this is a fault of the tool, please report it.")  # fmt: skip
+    _refuse_empty(references, locales, lines or range(1, len(references) + 1))
+    units: set[Unit] = {"character" if needs_cer(one) else "word" for one in locales}
+    if len(units) != 1:
+        raise NotReadyError("mixed_units", "the set mixes locales scored by word with locales scored by character (ja, zh, ko, th).",
+                            next_step="split the manifest by locale and evaluate each on its own.")  # fmt: skip
+    counts = np.zeros((len(references), 4), dtype=np.int64)
+    for row, steps in enumerate(_alignments(references, hypotheses, locales, normalised)):
+        for step in steps:
+            n, m = len(step.reference), len(step.hypothesis)
+            match step.operation:
+                case "substitute":
+                    counts[row, 0] += n
+                case "delete":
+                    counts[row, 1] += n
+                case "insert":
+                    counts[row, 2] += m
+                case "equal":
+                    pass
+            counts[row, 3] += n
+    return ErrorCounts(*counts.T, unit=units.pop())
+
+
+def align(reference: str, hypothesis: str, locale: str, normalised: bool) -> tuple[Step, ...]:
+    """The alignment behind the counts of one utterance."""
+    return next(_alignments([reference], [hypothesis], [locale], normalised))
+
+
+def tokens(text: str, locale: str, normalised: bool) -> list[str]:
+    """Words, or characters where the locale needs CER, as they are compared. Raw text is NFC with white space collapsed."""
+    text = strip_tags(text)[0]
+    text = normalise(text, locale) if normalised else unicodedata.normalize("NFC", text)
+    return list("".join(text.split())) if needs_cer(locale) else text.split()
+
+
+def _alignments(references: Sequence[str], hypotheses: Sequence[str], locales: Sequence[str], normalised: bool) -> Iterator[tuple[Step, ...]]:
+    if not references:
+        return
+    out = jiwer.process_words(
+        [" ".join(tokens(text, locale, normalised)) for text, locale in zip(references, locales, strict=True)],
+        [" ".join(tokens(text, locale, normalised)) for text, locale in zip(hypotheses, locales, strict=True)],
+        reference_transform=jiwer.ReduceToListOfListOfWords(),
+        hypothesis_transform=jiwer.ReduceToListOfListOfWords(),
+    )
+    for reference, hypothesis, chunks in zip(out.references, out.hypotheses, out.alignments, strict=True):
+        yield tuple(
+            Step(_operation(c.type), tuple(reference[c.ref_start_idx : c.ref_end_idx]), tuple(hypothesis[c.hyp_start_idx : c.hyp_end_idx]))
+            for c in chunks
+        )
+
+
+def _operation(name: str) -> Operation:
+    match name:
+        case "equal" | "substitute" | "delete" | "insert":
+            return name
+        case _:
+            raise ToolFault("alignment_unknown", f"jiwer answered with an operation of unknown kind ({name}).", next_step="install jiwer 4 and call again.")
+
+
+def _refuse_empty(references: Sequence[str], locales: Sequence[str], lines: Sequence[int]) -> None:
+    empty = [n for n, text, locale in zip(lines, references, locales, strict=True) if not tokens(text, locale, normalised=True)]
+    if not references or empty:
+        shown = ", ".join(map(str, empty[:10])) + (" …" if len(empty) > 10 else "")
+        raise NotReadyError(
+            "empty_references", f"{len(empty)} references hold no word (lines {shown})." if empty else "there is no reference to score.",
+            next_step="remove these lines from the manifest or give them text, then evaluate again.",
+            problems=[Problem(code="empty_reference", message="the reference holds no word", line=n, fix="add the text or remove the line") for n in empty],
+        )  # fmt: skip

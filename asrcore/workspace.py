@@ -1,0 +1,90 @@
+"""The workspace (`.asrtune/` or ASRTUNE_HOME) and the person's config (`asrtune.toml`, read at start, written by no tool)."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from asrcore.errors import UsageError, clean_text
+from asrcore.results import Frozen
+
+CONFIG_NAME = "asrtune.toml"
+
+
+class Budgets(Frozen):
+    """Hard limits. No tool can change them."""
+
+    max_gpu_hours: float = Field(0.0, ge=0, allow_inf_nan=False, description="Paid GPU-hours a launch may plan without approval.")
+    max_parallel_jobs: int = Field(1, ge=1, le=64)
+    max_disk_gb: float = Field(100.0, gt=0, allow_inf_nan=False)
+
+
+class Config(Frozen):
+    """`asrtune.toml`. Without one: root = current folder, this machine only, one job, no paid GPU-hours, embedded base and local .nemo."""
+
+    data_roots: tuple[str, ...] = Field((".",), description="Folders that tools may read data from, relative to the config file.")
+    output_root: str = Field(".asrtune", description="Workspace folder; ASRTUNE_HOME wins.")
+    budgets: Budgets = Budgets()
+    backends: tuple[str, ...] = ("local",)
+    allowed_bases: tuple[str, ...] = Field((), description="sha256 of allowed base checkpoints; empty allows the embedded base and local .nemo.")
+
+
+class Workspace:
+    """Paths of one workspace. Folders are made on first write, never on read."""
+
+    def __init__(self, home: Path, config: Config, base_folder: Path) -> None:
+        self.home = home
+        self.config = config
+        self.base_folder = base_folder
+
+    @classmethod
+    def open(cls, folder: Path | None = None) -> Workspace:
+        """Workspace of `folder` (default: the current one). Raises `config_invalid` with all problems of a bad `asrtune.toml`."""
+        folder = (folder or Path.cwd()).resolve()
+        config_file = Path(os.environ.get("ASRTUNE_CONFIG") or folder / CONFIG_NAME)
+        config = load_config(config_file) if config_file.is_file() else Config()
+        home = os.environ.get("ASRTUNE_HOME")
+        return cls(Path(home).resolve() if home else (folder / config.output_root).resolve(), config, folder)
+
+    @cached_property
+    def data_roots(self) -> tuple[Path, ...]:
+        """Allowed roots, resolved; the workspace itself is always readable."""
+        return (*((self.base_folder / root).resolve() for root in self.config.data_roots), self.home)
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.home / "ledger.db"
+
+    def folder(self, kind: str, object_id: str) -> Path:
+        """`HOME/kind/id`, e.g. `folder("runs", "run_1a2b")`; kinds: datasets shards runs evals exports reports jobs quickstart."""
+        return self.home / kind / object_id
+
+    def resolve_data(self, path: str) -> Path:
+        """An existing file or folder below an allowed root. Raises `path_refused` or `path_missing`; symlinks are followed first."""
+        if "\0" in path or not path.strip():
+            raise UsageError("path_refused", "the path is empty or holds a NUL.", next_step="pass a path below a data root (asrtune doctor lists them).")
+        try:
+            resolved = (self.base_folder / path).resolve()
+            found = resolved.exists()
+        except (OSError, RuntimeError, ValueError):  # a name too long, a loop of links, half a UTF-16 pair
+            raise UsageError("path_refused", "the path cannot be followed.", next_step="pass a path below a data root (asrtune doctor lists them).") from None
+        if not any(resolved.is_relative_to(root) for root in self.data_roots):
+            roots = ", ".join(str(root) for root in self.data_roots)
+            raise UsageError("path_refused", f"the path is outside the data roots ({roots}).",
+                             next_step=f"move the data below a root, or ask the person to add a data root to {CONFIG_NAME}.")  # fmt: skip
+        if not found:
+            raise UsageError("path_missing", f"no file or folder at {clean_text(str(resolved), 300)}.", next_step="check the path and call again.")
+        return resolved
+
+
+def load_config(path: Path) -> Config:
+    """Reads and validates one `asrtune.toml`."""
+    try:
+        return Config.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
+        detail = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()) if isinstance(error, ValidationError) else str(error)
+        raise UsageError("config_invalid", f"{path} is not a valid config: {detail}.", next_step=f"correct {path} by hand.") from error

@@ -1,0 +1,111 @@
+"""A test-only job kind that runs real, light child processes, and bounded waits through the public long-poll."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asrcore import requests
+from asrcore.jobs import ENDED, JobView, Ledger, get_job, list_jobs, store
+from asrcore.jobs.process import Identity
+from asrcore.workspace import Workspace
+
+PROBE = Path(__file__).parent / "probe"
+WAITS = 30
+
+
+class Jobs:
+    """Drives jobs of the probe kind in one workspace."""
+
+    def __init__(self, ws: Workspace) -> None:
+        self.ws = ws
+        self.gate_path = ws.base_folder / "gate"
+
+    def request(self, do: str, **more: Any) -> dict[str, Any]:
+        if do in ("wait", "stubborn"):
+            if not self.gate_path.exists():
+                os.mkfifo(self.gate_path)
+            more["gate"] = str(self.gate_path)
+        return {"do": do, **more}
+
+    def open_gate(self) -> None:
+        """Lets every child at the gate go on. Fails loudly if none stands there."""
+        os.close(os.open(self.gate_path, os.O_WRONLY | os.O_NONBLOCK))
+
+    def until(self, job_id: str, holds: Callable[[JobView], bool]) -> JobView:
+        for _ in range(WAITS):
+            view = get_job(self.ws, job_id)
+            if holds(view):
+                return view
+            view = get_job(self.ws, job_id, wait_s=2.0)
+            if holds(view):
+                return view
+        raise AssertionError(f"the job never got there: {view}")
+
+    def ended(self, job_id: str) -> JobView:
+        return self.until(job_id, lambda view: view.state in ENDED)
+
+    def at_gate(self, job_id: str) -> JobView:
+        return self.until(job_id, lambda view: view.state == "running" and view.progress is not None and view.progress.stage == "gate")
+
+    def row(self, job_id: str) -> store.Job:
+        return store.load(Ledger.open(self.ws), job_id)
+
+    def supervisor(self, job_id: str) -> Identity:
+        identity = self.row(job_id).supervisor
+        assert identity is not None
+        return identity
+
+    def child(self, job_id: str) -> Identity:
+        identity = self.row(job_id).child
+        assert identity is not None
+        return identity
+
+    def history(self, job_id: str) -> list[str]:
+        return [row["state"] for row in Ledger.open(self.ws).rows("SELECT state FROM events WHERE job_id = ? ORDER BY seq", job_id)]
+
+
+@pytest.fixture
+def jobs(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
+    monkeypatch.setitem(requests.MODULES, "probe", "asrtune_probe")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PROBE), os.environ.get("PYTHONPATH", "")]))
+    yield Jobs(ws)
+    for view in list_jobs(ws, 100):
+        job = store.load(Ledger.open(ws), view.job_id)
+        for process in (job.supervisor, job.child):
+            if process is not None:
+                process.send(signal.SIGKILL, group=True)
+
+
+@pytest.fixture
+def launcher(ws: Workspace) -> Iterator[Callable[[dict[str, Any]], subprocess.Popen[str]]]:
+    """Starts another process that submits a probe request once it reads a line, prints the job and then waits for ever."""
+    code = (
+        "import json, sys\n"
+        "from asrcore import requests\n"
+        "from asrcore.jobs import submit\n"
+        "from asrcore.workspace import Workspace\n"
+        "requests.MODULES['probe'] = 'asrtune_probe'\n"
+        "print('ready', flush=True)\n"
+        "view = submit(Workspace.open(), 'probe', json.loads(sys.stdin.readline()))\n"
+        "print(json.dumps([view.job_id, view.deduplicated]), flush=True)\n"
+        "sys.stdin.readline()\n"
+    )
+    started: list[subprocess.Popen[str]] = []
+
+    def start(_request: dict[str, Any]) -> subprocess.Popen[str]:
+        process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ws.base_folder)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

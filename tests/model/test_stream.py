@@ -1,0 +1,115 @@
+"""The exact streaming engine against NeMo's own cache-aware loop, on the embedded base and embedded synthetic speech."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asrcore.audio import decode
+from asrcore.checkpoint import embedded_base
+from asrcore.embedded import shipped
+from asrcore.manifest import load_rows
+
+pytestmark = pytest.mark.heavy
+UTTERANCES = 6
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    from asrcore.model.restore import restore
+
+    return restore(embedded_base())
+
+
+@pytest.fixture(scope="module")
+def manifests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return shipped.unpack(tmp_path_factory.mktemp("sets"))
+
+
+def items_of(model: Any, manifest: Path, count: int, first_key: int = 0, slot: int | None = None) -> list[Any]:
+    from asrcore.model.restore import prompt_slots
+    from asrcore.model.stream import StreamItem
+
+    slots = prompt_slots(model)
+    return [
+        StreamItem(first_key + n, partial(decode, row.audio), slots[row.utterance.target_lang] if slot is None else slot, row.utterance.duration)
+        for n, row in enumerate(load_rows(manifest)[:count])
+    ]
+
+
+def nemo_tokens(model: Any, item: Any, tag: str, context: tuple[int, int]) -> tuple[int, ...]:
+    """One utterance through NeMo 3.0's buffer and `conformer_stream_step`, the loop of its cache-aware script."""
+    import torch
+    from nemo.collections.asr.parts.utils.streaming_utils import CacheAwareStreamingAudioBuffer
+
+    model.encoder.set_default_att_context_size(list(context))
+    model.set_inference_prompt(tag)
+    buffer = CacheAwareStreamingAudioBuffer(model=model, online_normalization=None)
+    buffer.append_audio(item.audio(), stream_id=-1)
+    channel, time, length = model.encoder.get_initial_cache_state(batch_size=1)
+    hypotheses: Any = None
+    previous: Any = None
+    for step, (chunk, lengths) in enumerate(iter(buffer)):
+        with torch.inference_mode():
+            previous, _, channel, time, length, hypotheses = model.conformer_stream_step(
+                processed_signal=chunk, processed_signal_length=lengths, cache_last_channel=channel, cache_last_time=time,
+                cache_last_channel_len=length, keep_all_outputs=buffer.is_buffer_empty(), previous_hypotheses=hypotheses,
+                previous_pred_out=previous, drop_extra_pre_encoded=0 if step == 0 else model.encoder.streaming_cfg.drop_extra_pre_encoded,
+                return_transcription=True,
+            )  # fmt: skip
+    return tuple(int(token) for token in hypotheses[0].y_sequence)
+
+
+@pytest.mark.parametrize("context", [(56, 0), (56, 3), (56, 13)])
+def test_batch_one_gives_the_transcripts_of_nemos_own_streaming_loop(model: Any, manifests: dict[str, Path], context: tuple[int, int]) -> None:
+    """Traps 3.10 and 3.23: right prompt, right context, right first and last chunk."""
+    from asrcore.model.stream import StreamingDecoder
+
+    items = items_of(model, manifests["bg-BG_guard_test"], UTTERANCES)
+    ours = StreamingDecoder(model, context, batch_size=1).decode(items)
+    assert sum(len(decoded.tokens) for decoded in ours) >= 3 * UTTERANCES, "a model that says nothing proves nothing"
+    assert [decoded.tokens for decoded in ours] == [nemo_tokens(model, item, "bg-BG", context) for item in items]
+
+
+def test_streams_of_several_languages_in_one_batch_say_what_each_says_alone(model: Any, manifests: dict[str, Path]) -> None:
+    """Trap 3.10: NeMo holds one prompt for the whole model; here each stream has its own, and none leaks into a neighbour."""
+    from asrcore.model.stream import StreamingDecoder
+
+    mixed = [
+        item for n, name in enumerate(("en-US_guard_test", "es-ES_guard_test", "bg-BG_guard_test", "el-GR_clean_test"))
+        for item in items_of(model, manifests[name], 3, first_key=10 * n)
+    ]  # fmt: skip
+    together = StreamingDecoder(model, (56, 0), batch_size=5).decode(mixed)
+    alone = StreamingDecoder(model, (56, 0), batch_size=1).decode(mixed)
+    assert [decoded.tokens for decoded in together] == [decoded.tokens for decoded in alone]
+
+
+def test_another_prompt_slot_changes_what_is_written(model: Any, manifests: dict[str, Path]) -> None:
+    from asrcore.model.restore import prompt_slots
+    from asrcore.model.stream import StreamingDecoder
+
+    right = StreamingDecoder(model, (56, 3), 4).decode(items_of(model, manifests["el-GR_clean_test"], 4))
+    wrong = StreamingDecoder(model, (56, 3), 4).decode(items_of(model, manifests["el-GR_clean_test"], 4, slot=prompt_slots(model)["en-US"]))
+    assert [decoded.tokens for decoded in right] != [decoded.tokens for decoded in wrong]
+
+
+def test_an_utterance_shorter_than_one_chunk_ends_with_what_it_has(model: Any) -> None:
+    import numpy as np
+
+    from asrcore.model.stream import StreamingDecoder, StreamItem
+
+    items = [StreamItem(n, partial(np.zeros, samples, dtype=np.float32), 0, samples / 16000) for n, samples in enumerate((200, 1600, 16000))]
+    for context in ((56, 0), (56, 13)):
+        assert len(StreamingDecoder(model, context, 2).decode(items)) == len(items)
+
+
+def test_emission_frames_rise_and_stay_inside_the_audio(model: Any, manifests: dict[str, Path]) -> None:
+    from asrcore.model.stream import StreamingDecoder
+
+    items = items_of(model, manifests["en-US_guard_test"], 4)
+    for item, decoded in zip(items, StreamingDecoder(model, (56, 0), 4).decode(items), strict=True):
+        assert list(decoded.frames) == sorted(decoded.frames)
+        assert not decoded.frames or decoded.frames[-1] * 0.08 <= item.seconds + 0.16

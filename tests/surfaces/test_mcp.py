@@ -1,0 +1,200 @@
+"""The MCP server through the SDK's own client, in both protocol eras, and over real stdio."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client, MCPError
+
+from asrcore.errors import ErrorView
+from asrcore.workspace import Workspace
+from asrtune import catalog, mcp_server
+
+pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("error::mcp.MCPDeprecationWarning")]
+both_eras = pytest.mark.parametrize("era", ["auto", "legacy"])
+
+
+def client(ws: Workspace, era: str) -> Client:
+    return Client(mcp_server.build_server(ws), mode=era, raise_exceptions=True)
+
+
+@both_eras
+async def test_the_tools_are_listed_in_the_order_of_the_work_with_all_four_hints(ws: Workspace, era: str) -> None:
+    async with client(ws, era) as session:
+        tools = (await session.list_tools()).tools
+    assert [tool.name for tool in tools] == list(catalog.NAMES)
+    for tool in tools:
+        hints = tool.annotations
+        assert hints is not None
+        assert None not in (hints.read_only_hint, hints.destructive_hint, hints.idempotent_hint, hints.open_world_hint)
+        assert tool.input_schema["additionalProperties"] is False
+
+
+@both_eras
+@pytest.mark.parametrize("name", catalog.NAMES)
+async def test_every_tool_refuses_unknown_arguments_with_a_structured_error(ws: Workspace, era: str, name: str) -> None:
+    async with client(ws, era) as session:
+        answer = await session.call_tool(name, {"limitt": 5})
+    assert answer.is_error
+    error = ErrorView.model_validate(answer.structured_content)
+    assert error.code == "arguments_invalid"
+    assert "argument_unknown" in {p.code for p in error.problems}
+    assert answer.content[0].text.startswith("[arguments_invalid] ")
+    assert error.next_step in answer.content[0].text
+
+
+UNHAPPY: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "inspect_dataset": ({"manifest": "none.jsonl"}, {"path_missing"}),
+    "validate_language_tags": ({"manifest": "../outside.jsonl"}, {"path_refused"}),
+    "build_shards": ({"train": ["none.jsonl"]}, {"path_missing"}),
+    "plan_finetune": ({"shards_id": "shards_000000000000", "dev_manifest": "none.jsonl"}, {"shards_missing", "path_missing", "shards_not_found"}),
+    "launch_finetune": ({"plan_id": "plan_000000000000"}, {"plan_missing", "plan_not_found"}),
+    "get_job": ({"job_id": "job_000000000000"}, {"job_missing", "job_not_found"}),
+    "cancel_job": ({"job_id": "job_000000000000"}, {"job_missing", "job_not_found"}),
+    "resume_job": ({"job_id": "job_000000000000"}, {"job_missing", "job_not_found"}),
+    "list_objects": ({"kind": "nothing"}, {"arguments_invalid"}),
+    "run_streaming_eval": ({"checkpoint": "run_000000000000", "manifests": ["none.jsonl"]}, {"run_missing", "run_not_found", "path_missing"}),
+    "compare_models": ({"base_eval": "eval_000000000000", "tuned_eval": "eval_111111111111"}, {"eval_missing", "eval_not_found"}),
+    "check_replay": ({"base_evals": ["eval_000000000000"], "tuned_evals": ["eval_111111111111"], "margin_points": None},
+                     {"eval_missing", "eval_not_found"}),
+    "export_model": ({"checkpoint": "run_000000000000", "smoke_manifest": "none.jsonl"}, {"run_missing", "run_not_found", "path_missing"}),
+    "make_report": ({"title": "T", "base_evals": ["eval_000000000000"], "tuned_evals": ["eval_111111111111"]}, {"eval_missing", "eval_not_found"}),
+}  # fmt: skip
+
+
+@both_eras
+@pytest.mark.parametrize("name", UNHAPPY)
+async def test_a_call_that_cannot_work_answers_with_its_own_code_and_a_next_step(ws: Workspace, era: str, name: str) -> None:
+    arguments, codes = UNHAPPY[name]
+    async with client(ws, era) as session:
+        answer = await session.call_tool(name, arguments)
+    assert answer.is_error
+    error = ErrorView.model_validate(answer.structured_content)
+    assert error.code in codes
+    assert error.next_step
+    assert "Error executing tool" not in answer.content[0].text
+
+
+def test_every_tool_but_the_one_without_arguments_has_an_unhappy_path() -> None:
+    assert set(catalog.NAMES) - set(UNHAPPY) == {"doctor"}
+
+
+@both_eras
+async def test_the_cheap_tools_answer_with_the_envelope_that_their_schema_promises(ws: Workspace, manifest: str, era: str) -> None:
+    """The client validates structured content against the output schema of `tools/list` and raises on a difference."""
+    async with client(ws, era) as session:
+        await session.list_tools()
+        for name, arguments in (("doctor", {}), ("inspect_dataset", {"manifest": manifest}), ("validate_language_tags", {"manifest": manifest}),
+                                ("list_objects", {"kind": "run"})):  # fmt: skip
+            answer = await session.call_tool(name, arguments)
+            assert not answer.is_error, answer.content[0].text
+            assert set(answer.structured_content) == {"summary", "data", "warnings", "next_actions", "artifacts", "truncated"}
+            assert answer.content[0].text.startswith(answer.structured_content["summary"])
+
+
+@both_eras
+async def test_a_crash_in_a_verb_reaches_the_model_as_a_coded_error_without_its_text(ws: Workspace, plant: Any, era: str) -> None:
+    def run(request: Any, ws: Workspace) -> Any:
+        raise KeyError("s3cret")
+
+    plant("doctor", run)
+    async with client(ws, era) as session:
+        answer = await session.call_tool("doctor", {})
+    assert answer.structured_content["code"] == "internal_error"
+    assert "s3cret" not in str(answer)
+
+
+@both_eras
+async def test_an_unknown_tool_is_an_error_the_model_can_read(ws: Workspace, era: str) -> None:
+    async with client(ws, era) as session:
+        answer = await session.call_tool("transcribe_all", {})
+    assert answer.is_error
+    assert answer.structured_content["code"] == "tool_unknown"
+
+
+@both_eras
+async def test_a_cancelled_call_leaves_its_work_alone(ws: Workspace, plant: Any, note: Any, era: str) -> None:
+    started, release, finished = threading.Event(), threading.Event(), threading.Event()
+
+    def run(request: Any, ws: Workspace) -> Any:
+        started.set()
+        release.wait(30)
+        finished.set()
+        return note("done")
+
+    plant("doctor", run)
+    async with client(ws, era) as session:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+                group.start_soon(session.call_tool, "doctor", {})
+                await anyio.to_thread.run_sync(started.wait, 30)
+                scope.cancel()
+        release.set()
+        assert await anyio.to_thread.run_sync(finished.wait, 30)
+
+
+@both_eras
+async def test_resources_that_are_not_there_or_not_ours_are_refused(ws: Workspace, era: str) -> None:
+    async with client(ws, era) as session:
+        templates = (await session.list_resource_templates()).resource_templates
+        assert {t.uri_template for t in templates} == {"asrtune://jobs/{job_id}/log", "asrtune://reports/{report_id}"}
+        for uri in ("asrtune://jobs/job_000000000000/log", "asrtune://reports/report_0", "asrtune://reports/..%2F..%2Fetc", "asrtune://jobs/../../x/log"):
+            with pytest.raises(MCPError) as caught:
+                await session.read_resource(uri)
+            assert caught.value.code == -32602
+
+
+@both_eras
+async def test_a_report_can_be_read_as_a_resource(ws: Workspace, era: str) -> None:
+    folder = ws.folder("reports", "report_1")
+    folder.mkdir(parents=True)
+    (folder / "report.html").write_text("<h1>Ελληνικά</h1>", encoding="utf-8")
+    async with client(ws, era) as session:
+        (page,) = (await session.read_resource("asrtune://reports/report_1")).contents
+    assert page.text == "<h1>Ελληνικά</h1>"
+    assert page.mime_type == "text/html"
+
+
+def test_the_text_block_stays_short_whatever_the_data_and_says_what_it_left_out() -> None:
+    envelope = {"summary": "Many rows.", "data": {"rows": [{"id": n, "text": "word " * 40} for n in range(5000)], "none": None, "empty": []},
+                "warnings": [], "next_actions": [{"tool": "doctor", "arguments": {}, "why": "x"}], "artifacts": [], "truncated": False}  # fmt: skip
+    text = mcp_server.result_text(envelope)
+    assert len(text) <= mcp_server.TEXT_LIMIT
+    assert text.startswith("Many rows.\n")
+    assert "more in the structured content" in text
+    assert '"doctor"' in text
+
+
+async def test_the_instructions_name_the_tools_in_order_and_the_rule_about_untrusted_text() -> None:
+    assert len(mcp_server.INSTRUCTIONS) < 1600
+    assert "untrusted_text" in mcp_server.INSTRUCTIONS
+    named = [name for name in catalog.NAMES if name in mcp_server.INSTRUCTIONS]
+    assert {"doctor", "inspect_dataset", "build_shards", "plan_finetune", "launch_finetune", "get_job", "check_replay", "export_model"} <= set(named)
+
+
+NOISY = """
+import sys
+from asrtune.verbs import doctor
+quiet = doctor.run
+def run(request, ws):
+    print("noise from a library")
+    sys.stdout.write("half a line")
+    return quiet(request, ws)
+doctor.run = run
+from asrtune.mcp_server import serve
+serve()
+"""
+
+
+def test_what_a_verb_prints_never_reaches_the_wire(stdio_server: Callable[..., Any]) -> None:
+    server = stdio_server("-c", NOISY)
+    server.handshake()
+    answer = server.ask("tools/call", {"name": "doctor", "arguments": {}})
+    assert answer["structuredContent"]["data"]["verdict"] in ("READY", "NEEDS FIX")
+    rest, errors = server.close()
+    assert rest == ""
+    assert "noise from a library" in errors

@@ -1,0 +1,144 @@
+"""The `asrtune` command. Listing and help load the catalog only; a verb's options are built when it is called (`asrtune.cli_verbs`)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from asrtune import catalog
+
+HELP = """Fine-tune, measure and export a streaming speech recognition model.
+
+The commands stand in the order of the work. Every tool takes [bold]--json[/bold] for machines; jobs take [bold]--wait[/bold].
+Exit codes: 0 ok, 2 usage, 3 not ready, 4 environment, 5 tool error, 6 needs approval."""
+
+
+class AsrtuneGroup(TyperGroup):
+    """Tools from the catalog as light stand-ins, replaced by the real command once one is chosen."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        tools = {t.command: TyperCommand(t.command, help=t.summary, rich_help_panel=t.stage) for t in catalog.TOOLS}
+        self.commands = {**tools, **self.commands}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        tool = next((t for t in catalog.TOOLS if t.command == name), None)
+        if tool is not None:
+            from asrtune.cli_verbs import verb_command
+
+            command = verb_command(tool)
+        return name, command, rest
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """As usual, but a usage error of a machine's call (`--json`) is the same JSON on stderr as every other error."""
+        args = list(sys.argv[1:] if args is None else args)
+        if not standalone_mode or "--json" not in args:
+            return super().main(args, *rest, standalone_mode=standalone_mode, **extra)
+        try:
+            code = super().main(args, *rest, standalone_mode=False, **extra)
+        except Exception as error:
+            message = getattr(error, "format_message", None)
+            if message is None:
+                raise
+            from asrtune.cli_verbs import usage_error
+
+            usage_error(message())
+            code = 2
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+app = typer.Typer(name="asrtune", cls=AsrtuneGroup, help=HELP, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
+                  context_settings={"help_option_names": ["-h", "--help"]})  # fmt: skip
+
+_OTHER = "More"
+
+
+@app.callback()
+def root() -> None:
+    """Holds the group together; all options belong to commands."""
+
+
+@app.command(rich_help_panel="This machine")
+def quickstart(
+    home: Annotated[Path, typer.Option(help="Folder for everything it makes.", file_okay=False)] = Path(".asrtune/quickstart"),
+    seed: Annotated[int, typer.Option(help="Seed of the synthetic data and of the training.", min=0)] = 0,
+    steps: Annotated[int | None, typer.Option(help="Training steps; default: what the plan says.", min=1)] = None,
+    replay: Annotated[bool, typer.Option("--replay/--no-replay", help="Mix the base's own languages in; without them it forgets.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a step on stdout.")] = False,
+) -> None:
+    """The whole loop on synthetic speech and the embedded base."""
+    from asrtune.cli_misc import run_quickstart
+
+    raise typer.Exit(run_quickstart(home, seed=seed, replay=replay, steps=steps, as_json=as_json))
+
+
+@app.command(rich_help_panel="This machine")
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where asrtune.toml goes.", file_okay=False)] = Path("."),
+) -> None:
+    """Write asrtune.toml; a person's act, it needs a terminal."""
+    from asrtune.cli_misc import write_config
+
+    raise typer.Exit(write_config(folder))
+
+
+@app.command(rich_help_panel=_OTHER)
+def mcp() -> None:
+    """Serve the tools over MCP on stdin and stdout."""
+    from asrtune.mcp_server import serve
+
+    serve()
+
+
+@app.command(rich_help_panel=_OTHER)
+def call(
+    tool: Annotated[str, typer.Argument(help="Tool name, as in `asrtune schema`.", autocompletion=lambda: list(catalog.NAMES))],
+    arguments: Annotated[str, typer.Option("--json", help="The arguments as a JSON object; - reads them from stdin.")] = "{}",
+) -> None:
+    """Call a tool as an MCP client would; answers JSON."""
+    from asrtune.cli_misc import call_tool
+
+    raise typer.Exit(call_tool(tool, arguments))
+
+
+@app.command(rich_help_panel=_OTHER)
+def schema(
+    tool: Annotated[str | None, typer.Argument(help="One tool; default: all.", autocompletion=lambda: list(catalog.NAMES))] = None,
+) -> None:
+    """Print the JSON schemas of the tools."""
+    from asrtune.cli_misc import print_schema
+
+    raise typer.Exit(print_schema(tool))
+
+
+@app.command(rich_help_panel=_OTHER)
+def replay(
+    script: Annotated[Path, typer.Argument(help='JSON lines {"tool", "arguments", "expect", "save", "wait"}.', exists=True, dir_okay=False)],
+) -> None:
+    """Run a script of tool calls and check the answers."""
+    from asrtune.cli_replay import run_script
+
+    raise typer.Exit(run_script(script))
+
+
+@app.command(rich_help_panel=_OTHER)
+def version() -> None:
+    """Print the version."""
+    from asrtune import __version__
+
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app(prog_name="asrtune")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""`asrtune replay`: a script of tool calls with expectations, one JSON object a line, for CI and for trajectories of agents.
+
+    {"tool": "inspect_dataset", "arguments": {"manifest": "train.jsonl"}, "expect": {"data.verdict": "READY"}, "save": "train"}
+    {"tool": "build_shards", "arguments": {"train": ["train.jsonl"]}, "wait": true, "save": "shards"}
+    {"tool": "plan_finetune", "arguments": {"shards_id": "${shards.data.result.shards_id}", "dev_manifest": "none.jsonl"},
+     "expect": {"ok": false, "code": "path_missing"}}
+
+The answer that expectations and `${name.path}` look into is the envelope plus `"ok": true`, or the error plus `"ok": false`. A line that
+expects nothing expects `ok`. `wait` follows a job to its end and takes its last state as the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import typer
+
+from asrcore.errors import AsrtuneError, UsageError, clean_text
+from asrcore.workspace import Workspace
+from asrtune import registry
+from asrtune.cli_verbs import await_job, show_error
+
+_REFERENCE = re.compile(r"\$\{([A-Za-z0-9_.]+)\}")
+_KEYS = {"tool", "arguments", "expect", "save", "wait"}
+_MISSING = "<missing>"
+
+
+def run_script(path: Path) -> int:
+    """Exit code 0 when every answer is as expected, 1 when one is not, 2 when the script is no script."""
+    try:
+        steps = read_script(path)
+        ws = Workspace.open()
+    except AsrtuneError as error:
+        return show_error(error, as_json=False)
+    saved: dict[str, Any] = {}
+    wrong = 0
+    for number, step in steps:
+        answer = _run(step, saved, ws)
+        if "save" in step:
+            saved[step["save"]] = answer
+        differences = compare(answer, step.get("expect") or {"ok": True})
+        wrong += bool(differences)
+        typer.echo(f"{'BAD' if differences else 'ok '} {number} {clean_text(str(step['tool']), 64)}")
+        for difference in differences:
+            typer.echo(f"      {difference}")
+    typer.echo(f"{len(steps) - wrong} of {len(steps)} as expected")
+    return 1 if wrong else 0
+
+
+def read_script(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Line number and step. Raises `script_invalid` with all bad lines."""
+    steps: list[tuple[int, dict[str, Any]]] = []
+    bad: list[int] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            step: object = json.loads(line)
+        except ValueError:
+            step = None
+        if isinstance(step, dict) and "tool" in step and not set(cast("dict[str, Any]", step)) - _KEYS:
+            steps.append((number, cast("dict[str, Any]", step)))
+        else:
+            bad.append(number)
+    if bad or not steps:
+        lines = ", ".join(map(str, bad[:10])) or "none: it is empty"
+        raise UsageError("script_invalid", f"{path.name} is not a replay script; bad lines: {lines}.",
+                         next_step=f"write one JSON object a line with the keys {', '.join(sorted(_KEYS))}.")  # fmt: skip
+    return steps
+
+
+def compare(answer: dict[str, Any], expect: dict[str, Any]) -> list[str]:
+    """What differs, one line each; keys are dotted paths into the answer."""
+    found = {path: lookup(answer, path) for path in expect}
+    return [f"{path}: expected {json.dumps(want, ensure_ascii=False)}, got {_shown(found[path])}" for path, want in expect.items() if found[path] != want]
+
+
+def lookup(value: Any, path: str) -> Any:
+    """`data.cells.0.eval_id` in nested maps and lists; `<missing>` where there is nothing."""
+    for part in path.split("."):
+        if isinstance(value, dict):
+            value = cast("dict[str, Any]", value).get(part, _MISSING)
+        elif isinstance(value, list) and part.isdigit() and int(part) < len(cast("list[Any]", value)):
+            value = cast("list[Any]", value)[int(part)]
+        else:
+            return _MISSING
+    return value
+
+
+def substitute(value: Any, saved: dict[str, Any]) -> Any:
+    """Fills in `${name.path}`; a text that is nothing else takes the value's own type."""
+    if isinstance(value, dict):
+        return {key: substitute(item, saved) for key, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [substitute(item, saved) for item in cast("list[Any]", value)]
+    if not isinstance(value, str):
+        return value
+    whole = _REFERENCE.fullmatch(value)
+    return lookup(saved, whole[1]) if whole else _REFERENCE.sub(lambda match: str(lookup(saved, match[1])), value)
+
+
+def _run(step: dict[str, Any], saved: dict[str, Any], ws: Workspace) -> dict[str, Any]:
+    try:
+        result = registry.call(str(step["tool"]), substitute(step.get("arguments", {}), saved), ws)
+        if step.get("wait"):
+            result = await_job(result, ws)
+        return {"ok": True, **registry.envelope(result)}
+    except AsrtuneError as error:
+        return {"ok": False, **registry.error_view(error).model_dump(mode="json")}
+
+
+def _shown(value: Any) -> str:
+    return clean_text(json.dumps(value, ensure_ascii=False), 300)

@@ -1,0 +1,56 @@
+"""Decode manifests in streaming mode at deployment latency and score them.
+
+Every utterance goes chunk by chunk through the encoder's caches with the prompt of its own target_lang (or auto), so the WER is what a user
+of the served model gets at that latency. Use it for the base before a fine-tune, for the tuned run after it, and for the guard sets of both;
+do not use the val_wer of training logs instead (trap 3.6). It answers at once with a job id; the finished job holds one cell per set, context
+and prompt mode with raw and normalised WER, 95 % interval, S/D/I and an eval id for compare_models. Cost: on a CPU about the audio's length
+divided by 20 for the embedded base; a 0.6B checkpoint needs a GPU. Passes that were already decoded are not decoded again.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from asrcore.io import sha256_json
+from asrcore.jobs import JobView, submit
+from asrcore.jobs.checkpoints import resolve_checkpoint
+from asrcore.manifest import manifest_ref
+from asrcore.requests import EvalRequest, PromptMode
+from asrcore.results import Frozen, NextAction, Result
+from asrcore.workspace import Workspace
+
+Right = Annotated[int, Field(ge=0, le=13)]
+Left = Annotated[int, Field(ge=1, le=70)]
+
+
+class Input(Frozen):
+    checkpoint: str = Field(min_length=1, max_length=1000, description='"embedded", a run id (run_…), an export id, or a .nemo path below a data root.')
+    manifests: tuple[str, ...] = Field(min_length=1, max_length=100, description="Held-out manifests to decode, each below a data root.")
+    att_context_sizes: tuple[tuple[Left, Right], ...] = Field(
+        ((56, 0),), min_length=1, max_length=8, description="[left, right] in frames of 80 ms: [56,0] 80 ms, [56,1] 160, [56,3] 320, [56,6] 560, [56,13] 1120.",
+    )  # fmt: skip
+    prompt_modes: tuple[PromptMode, ...] = Field(("langID",), min_length=1, max_length=2, description="langID: the row's own tag; auto: language detection.")
+    batch_size: int = Field(16, ge=1, le=512, description="Streams in flight. 1 is the reference mode.")
+
+
+Output = JobView
+
+
+def run(request: Input, ws: Workspace) -> Result[Output]:
+    checkpoint = resolve_checkpoint(ws, request.checkpoint)
+    sets = tuple(manifest_ref(ws.resolve_data(path)) for path in request.manifests)
+    wanted = EvalRequest(
+        checkpoint=checkpoint, sets=sets, att_contexts=tuple(dict.fromkeys(request.att_context_sizes)),
+        prompt_modes=tuple(dict.fromkeys(request.prompt_modes)), batch_size=request.batch_size, out="",
+    )  # fmt: skip
+    # One folder per checkpoint: cells are content-addressed inside it, so a new call decodes only what is new.
+    out = ws.folder("evals", f"checkpoint_{sha256_json(checkpoint.sha256)[:12]}")
+    job = submit(ws, "eval", wanted.model_copy(update={"out": str(out)}))
+    passes = len(sets) * len(wanted.att_contexts) * len(wanted.prompt_modes)
+    return Result(
+        summary=f"Streaming eval {job.job_id} of {checkpoint.name} is {job.state}: {passes} pass(es) over {len(sets)} set(s).",
+        data=job,
+        next_actions=(NextAction(tool="get_job", arguments={"job_id": job.job_id, "wait_s": 45}, why="Wait for the scores and their eval ids."),),
+    )
