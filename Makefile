@@ -50,6 +50,7 @@ fmt: $(STAMP) ## apply ruff's safe fixes and the formatter
 
 docs: $(STAMP) ## regenerate the generated pages (tests fail when they are stale)
 	$(BIN)/python docs/reference/build_errors.py
+	$(BIN)/python docs/reference/build_traps.py
 
 base-data: $(STAMP) .venv/.synth ## synthetic speech to pre-train the embedded base, about 1 GB in build/pretrain
 	$(BIN)/python -m asrcore.embedded.sets pretrain $(BUILD)/pretrain

@@ -9,7 +9,8 @@ from asrcore.errors import NotReadyError, Problem
 from asrcore.io import sha256_file
 from asrcore.requests import CheckpointRef, ManifestRef, ShardsResult
 
-MISMATCH = "fingerprint_mismatch"
+SUMS = "SHA256SUMS"
+"""Beside the index of a shards folder: the digest of every tar and manifest."""
 
 
 def check_ref(ref: CheckpointRef | ManifestRef) -> list[Problem]:
@@ -18,17 +19,23 @@ def check_ref(ref: CheckpointRef | ManifestRef) -> list[Problem]:
 
 
 def check_shards(shards: ShardsResult) -> list[Problem]:
-    """One problem per shard tar that is missing or has changed, and per shard manifest that is missing. Reads every tar once."""
+    """One problem per shard file that is missing or has changed. Tars are compared with the index, manifests with SHA256SUMS beside it."""
     root = Path(shards.root)
-    files = [shard for source in shards.sources for shard in source.shards]
-    return [problem for shard in files for problem in (*_check(root / shard.tar, shard.sha256), *_present(root / shard.manifest))]
+    try:
+        sums = {name: digest for digest, name in (line.split("  ", 1) for line in (root / SUMS).read_text(encoding="utf-8").splitlines())}
+    except (OSError, ValueError):
+        return [Problem(code="file_missing", message="the list of digests is missing or unreadable", file=str(root / SUMS), fix="build the shards again")]
+    problems: list[Problem] = []
+    for shard in (shard for source in shards.sources for shard in source.shards):
+        problems += [*_check(root / shard.tar, shard.sha256), *_check(root / shard.manifest, sums.get(shard.manifest, ""))]
+    return problems
 
 
 def require_unchanged(problems: Iterable[Problem], next_step: str) -> None:
     """Raises `fingerprint_mismatch` with all problems, or does nothing when there are none."""
     found = tuple(problems)
     if found:
-        raise NotReadyError(MISMATCH, f"{len(found)} input file(s) are missing or no longer what the plan was made from.",
+        raise NotReadyError("fingerprint_mismatch", f"{len(found)} input file(s) are missing or no longer what the plan was made from.",
                             next_step=next_step, problems=found)  # fmt: skip
 
 

@@ -6,6 +6,7 @@ Source: `DEFAULT_PROMPT_DICTIONARY` of the transformers 5.23 processor and `mode
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
@@ -31,15 +32,16 @@ PROMPT_DICTIONARY: Mapping[str, int] = MappingProxyType(
     {tag: int(entry.split()[0]) for entry in _SLOTS.split("|") for tag in entry.split()[1:]}
 )
 
+_FULL_TAG = re.compile(r"[a-z]{2,3}-[A-Z]{2}")
+
 Tier = Literal["ready", "broad", "adaptation", "untrained"]
 
 _READY = "en-US en-GB es-US es-ES fr-FR fr-CA it-IT pt-BR pt-PT nl-NL de-DE tr-TR ru-RU ar-AR hi-IN ja-JP ko-KR vi-VN uk-UA"
 _BROAD = "pl-PL sv-SE cs-CZ nb-NO da-DK bg-BG fi-FI hr-HR sk-SK zh-CN hu-HU ro-RO et-EE"
 _ADAPTATION = "el-GR lt-LT lv-LV mt-MT sl-SI he-IL th-TH nn-NO"
 
-TIERS: Mapping[str, Tier] = MappingProxyType(
-    dict.fromkeys(_READY.split(), "ready") | dict.fromkeys(_BROAD.split(), "broad") | dict.fromkeys(_ADAPTATION.split(), "adaptation")
-)
+_BY_TIER: tuple[tuple[Tier, str], ...] = (("ready", _READY), ("broad", _BROAD), ("adaptation", _ADAPTATION))
+TIERS: Mapping[str, Tier] = MappingProxyType({tag: name for name, tags in _BY_TIER for tag in tags.split()})
 TIERED: tuple[str, ...] = tuple(TIERS)
 """The 40 locales of the model card, best tier first."""
 
@@ -47,6 +49,15 @@ TIERED: tuple[str, ...] = tuple(TIERS)
 def tier(tag: str) -> Tier:
     """The card's tier of a full locale tag; tags without one count as untrained."""
     return TIERS.get(tag, "untrained")
+
+
+def written_tags(prompts: Mapping[str, int]) -> dict[int, str]:
+    """Slot -> the full `xx-XX` tag that a model writes in `auto`; the card's tag where a slot has several, never an alias such as `el`."""
+    tags: dict[int, str] = {}
+    for tag, slot in prompts.items():
+        if _FULL_TAG.fullmatch(tag) and (slot not in tags or (tag in TIERS and tags[slot] not in TIERS)):
+            tags[slot] = tag
+    return tags
 
 
 def latency_ms(att_context: tuple[int, int]) -> int:

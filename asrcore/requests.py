@@ -73,7 +73,7 @@ class ShardSource(Frozen):
 
 class ShardsRequest(Frozen):
     sources: tuple[ShardSource, ...] = Field(min_length=1)
-    utterances_per_shard: int = Field(200, ge=1, le=10_000)
+    utterances_per_shard: int = Field(default=200, ge=1, le=10_000)
     seed: int = 0
     out: str
     """Final folder `shards/shards_<id>`; written as a whole."""
@@ -122,14 +122,14 @@ class TrainRequest(Frozen):
     dev: ManifestRef
     surface: Surface = "full"
     max_steps: int = Field(ge=1)
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(default=16, ge=1)
     peak_lr: float = Field(gt=0)
     min_lr: float = 1e-6
     warmup_steps: int = Field(ge=0)
     weight_decay: float = 1e-3
     gradient_clip: float = 1.0
     prompt_mode: TrainPromptMode = "unified"
-    auto_ratio: float = Field(0.5, ge=0, le=1)
+    auto_ratio: float = Field(default=0.5, ge=0, le=1)
     emit_tag_in_auto: bool = True
     """Append ` <xx-XX>` to the target text of utterances drawn in `auto`, so that tag output survives tuning (facts: upstream 2.4)."""
     spec_augment: bool = True
@@ -184,7 +184,7 @@ class EvalRequest(Frozen):
     sets: tuple[ManifestRef, ...] = Field(min_length=1)
     att_contexts: tuple[tuple[int, int], ...] = ((56, 0),)
     prompt_modes: tuple[PromptMode, ...] = ("langID",)
-    batch_size: int = Field(16, ge=1, le=512)
+    batch_size: int = Field(default=16, ge=1, le=512)
     out: str
     """Folder for `hyps/<cell_id>.jsonl`, one `Hypothesis` a line."""
 
@@ -258,7 +258,7 @@ class ExportRequest(Frozen):
     checkpoint: CheckpointRef
     target: Literal["nemo"] = "nemo"
     smoke: ManifestRef
-    smoke_utterances: int = Field(8, ge=1, le=200)
+    smoke_utterances: int = Field(default=8, ge=1, le=200)
     att_contexts: tuple[tuple[int, int], ...] = ((56, 0),)
     provenance: dict[str, Any] = Field(default_factory=dict)
     out: str

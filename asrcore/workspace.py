@@ -18,19 +18,19 @@ CONFIG_NAME = "asrtune.toml"
 class Budgets(Frozen):
     """Hard limits. No tool can change them."""
 
-    max_gpu_hours: float = Field(0.0, ge=0, allow_inf_nan=False, description="Paid GPU-hours a launch may plan without approval.")
-    max_parallel_jobs: int = Field(1, ge=1, le=64)
-    max_disk_gb: float = Field(100.0, gt=0, allow_inf_nan=False)
+    max_gpu_hours: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="Paid GPU-hours a launch may plan without approval.")
+    max_parallel_jobs: int = Field(default=1, ge=1, le=64)
+    max_disk_gb: float = Field(default=100.0, gt=0, allow_inf_nan=False)
 
 
 class Config(Frozen):
     """`asrtune.toml`. Without one: root = current folder, this machine only, one job, no paid GPU-hours, embedded base and local .nemo."""
 
-    data_roots: tuple[str, ...] = Field((".",), description="Folders that tools may read data from, relative to the config file.")
-    output_root: str = Field(".asrtune", description="Workspace folder; ASRTUNE_HOME wins.")
+    data_roots: tuple[str, ...] = Field(default=(".",), description="Folders that tools may read data from, relative to the config file.")
+    output_root: str = Field(default=".asrtune", description="Workspace folder; ASRTUNE_HOME wins.")
     budgets: Budgets = Budgets()
     backends: tuple[str, ...] = ("local",)
-    allowed_bases: tuple[str, ...] = Field((), description="sha256 of allowed base checkpoints; empty allows the embedded base and local .nemo.")
+    allowed_bases: tuple[str, ...] = Field(default=(), description="sha256 of allowed base checkpoints; empty allows the embedded base and local .nemo.")
 
 
 class Workspace:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import itertools
 import json
-import random
 import sys
 import tarfile
 import tempfile

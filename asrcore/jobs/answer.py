@@ -10,15 +10,22 @@ from asrcore.results import Artifact, NextAction, Result
 
 _MADE = {"build_shards": "shards", "train": "run", "eval": "eval", "export": "export"}
 _LONGEST = 3
+_MOST_PROBLEMS = 20
 _DEEPEST = 3
 
 
 def answer(view: JobView) -> Result[JobView]:
-    """`result` keeps the first entries of long lists; the whole value is `result.json` in the artifact folder and the rows in the ledger."""
+    """`result` keeps the first entries of long lists; the whole value is `result.json` in the artifact folder and the rows in the ledger.
+
+    An error keeps its first 20 problems; all are in `error.json` there.
+    """
     result, cut = _shorten(view.result, 0) if view.result is not None else (None, False)
+    error = view.error
+    if error is not None and len(error.problems) > _MOST_PROBLEMS:
+        error, cut = error.model_copy(update={"problems": error.problems[:_MOST_PROBLEMS]}), True
     return Result(
         summary=summary(view),
-        data=view.model_copy(update={"result": result}),
+        data=view.model_copy(update={"result": result, "error": error}),
         next_actions=next_actions(view),
         artifacts=(Artifact(name=f"attempt {view.attempt}", path=view.folder, kind="job folder"),),
         truncated=cut,

@@ -54,7 +54,7 @@ def judge(job: Job, folder: Path, exit_code: int | None, why: Why | None) -> Out
     if result is not None and exit_code in (0, None):
         return Outcome("succeeded", "complete", result=result.model_dump(mode="json"))
     if why == "cancel":
-        return Outcome("cancelled", "cancelled on request")
+        return Outcome("cancelled", "cancelled on request" if job.cancel_at is not None else "its supervisor was told to end (SIGTERM), as at a shutdown")
     error = _walltime(job) if why == "walltime" else _left_error(folder)
     if error is None and exit_code is None:
         return Outcome("lost", "the work and its supervisor ended without a result, as after a reboot or a kill of both")
@@ -93,7 +93,7 @@ def _classify(job: Job, folder: Path, exit_code: int) -> ErrorView:
         return _environment("disk_full", "the disk is full; finished parts are kept.", f"free disk space, then {again}.", retryable=True)
     if re.search(r"loss is nan|non-finite (loss|gradient)|NaN or Inf (found|encountered)", log, re.IGNORECASE):
         return _fault("training_diverged", f"the loss is no longer a finite number ({ended}).", "call plan_finetune with half the peak_lr, then launch that plan.")
-    if re.search(r"^(ModuleNotFoundError|ImportError)\b", log, re.MULTILINE):
+    if re.search(r"^(ModuleNotFoundError|ImportError)\b|: No module named ", log, re.MULTILINE):
         return _environment("package_missing", "a Python package could not be imported.", f"call doctor {{}} and install what it names, then {again}.")
     if exit_code in (-signal.SIGTERM, child.STOPPED_EXIT):
         return _fault("terminated", "something outside asrtune asked it to stop (SIGTERM).", f"{again} to go on from what it saved.", retryable=True)

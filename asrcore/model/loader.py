@@ -24,10 +24,10 @@ from nemo.collections.common.data.lhotse import get_lhotse_dataloader_from_confi
 from torch import Tensor
 
 from asrcore.errors import NotReadyError, Problem
+from asrcore.locales import written_tags
 from asrcore.requests import ShardedSource, ShardsResult, TrainRequest
 
 SOURCE_TAG = "asrtune_source"
-LOCALE_TAG = re.compile(r"[a-z]{2,3}-[A-Z]{2}")
 BUCKETS = 4
 """Utterances of like length share a batch; four buckets save about a third of the padding of sentence-length data."""
 _TAIL_TAG = re.compile(r"<[a-z]{2,3}-[A-Z]{2}>\s*$")
@@ -66,15 +66,15 @@ class PromptedCuts(LhotseSpeechToTextBpeDatasetWithPromptIndex):
         self.request = request
         self.skip = skip
         self.delivered = 0
-        self.tags = locale_tags(prompts)
+        self.tags = written_tags(prompts)
 
-    def __getitem__(self, cuts: Any) -> Batch | None:
+    def __getitem__(self, cuts: Any) -> Batch | None:  # pyright: ignore[reportIncompatibleMethodOverride] - a named batch, not a tuple
         number = self.delivered
         self.delivered += 1
         if number < self.skip:
             return None
         rng = random.Random(f"{self.request.seed}:{number}")
-        audio, audio_lens = self.load_audio(cuts)
+        audio, audio_lens = self.load_audio(cuts)[:2]
         rows = [self._row(cut, rng) for cut in cuts]
         tokens = [torch.as_tensor(self.tokenizer(text, language)) for text, language, _ in rows]
         return Batch(
@@ -97,15 +97,6 @@ class PromptedCuts(LhotseSpeechToTextBpeDatasetWithPromptIndex):
         if self.request.emit_tag_in_auto and not _TAIL_TAG.search(text):
             text = f"{text} <{self.tags[self._get_prompt_index(language)]}>"
         return text, language, self.auto_index
-
-
-def locale_tags(prompts: Mapping[str, int]) -> dict[int, str]:
-    """Slot -> the full `xx-XX` tag that the model writes for it; aliases such as `el` or `elGR` are never written."""
-    tags: dict[int, str] = {}
-    for tag, slot in prompts.items():
-        if LOCALE_TAG.fullmatch(tag):
-            tags.setdefault(slot, tag)
-    return tags
 
 
 def input_cfg(shards: ShardsResult) -> list[dict[str, Any]]:
@@ -137,11 +128,13 @@ def _pattern(shards: ShardsResult, files: list[str], stem: str, suffix: str) -> 
 
 def check_tags(shards: ShardsResult, prompts: Mapping[str, int], tokenizer: Any, emit_tag: bool) -> None:
     """Every locale of the shards has a slot and, where tags are to be written, a tag the tokenizer can write. Raises all that have not."""
-    tags, unknown_id = locale_tags(prompts), tokenizer.tokenizer.unk_id()
+    tags, unknown_id = written_tags(prompts), tokenizer.tokenizer.unk_id()
     problems: list[Problem] = []
     for locale in sorted({locale for source in shards.sources for locale in source.seconds_by_locale}):
         if locale not in prompts:
-            problems.append(Problem(code="tag_unknown", message=f"the base has no prompt slot for {locale}", fix="correct the rows' target_lang"))
+            problems.append(
+                Problem(code="tag_unknown", message=f"the base has no prompt slot for {locale}", fix="correct the rows' target_lang")
+            )
         elif emit_tag and (prompts[locale] not in tags or unknown_id in tokenizer.text_to_ids(f"<{tags[prompts[locale]]}>")):
             problems.append(Problem(code="tag_not_writable", message=f"the tokenizer has no piece for the tag of {locale}",
                                     fix="train with prompt_mode langID, or with emit_tag_in_auto off"))  # fmt: skip
@@ -188,9 +181,5 @@ def batches(request: TrainRequest, tokenizer: Any, prompts: Mapping[str, int], *
         # One process: the same order on every machine, and exact resume. Decoding costs a few ms a batch.
         "num_workers": 0, "pin_memory": False, "cuda_expandable_segments": False,
     }  # fmt: skip
-    loader = get_lhotse_dataloader_from_config(
-        config, global_rank=0, world_size=1, dataset=PromptedCuts(tokenizer, prompts, request, skip)
-    )
+    loader = get_lhotse_dataloader_from_config(config, global_rank=0, world_size=1, dataset=PromptedCuts(tokenizer, prompts, request, skip))
     return (batch for batch in loader if batch is not None)
-
-

@@ -44,14 +44,16 @@ class Movement:
         """Raises `surface_not_moved` or `surface_leaked`, naming up to three tensors, unless exactly the trainable tensors differ."""
         after = _digests(model)
         moved = {name for name, digest in after.items() if digest != self.before[name]}
-        for code, names, what in (
-            ("surface_not_moved", trainable.keys() - moved, "trainable tensor(s) did not move"),
-            ("surface_leaked", moved - trainable.keys(), "frozen tensor(s) moved"),
-        ):
-            if names:
-                shown = ", ".join(sorted(names)[:3])
-                raise ToolFault(code, f"{len(names)} {what} in the smoke steps: {shown}.",
-                                next_step="report this with the plan id; nothing was written.")  # fmt: skip
+        if still := trainable.keys() - moved:
+            raise ToolFault("surface_not_moved", f"{len(still)} trainable tensor(s) did not move in the smoke steps: {_some(still)}.",
+                            next_step="report this with the plan id; nothing was written.")  # fmt: skip
+        if leaked := moved - trainable.keys():
+            raise ToolFault("surface_leaked", f"{len(leaked)} frozen tensor(s) moved in the smoke steps: {_some(leaked)}.",
+                            next_step="report this with the plan id; nothing was written.")  # fmt: skip
+
+
+def _some(names: set[str]) -> str:
+    return ", ".join(sorted(names)[:3])
 
 
 def _digests(model: Any) -> dict[str, str]:

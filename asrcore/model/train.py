@@ -70,7 +70,7 @@ class FineTune:
         counters = self.loop.counters
         assert counters.base_dev_wer is not None
         self.reporter.event("train", counters.step, self.request.max_steps, f"best candidate: step {best.step}",
-                            dev_wer=best.dev_wer, base_dev_wer=counters.base_dev_wer)  # fmt: skip
+                            best_dev_wer=best.dev_wer, base_dev_wer=counters.base_dev_wer)  # fmt: skip
         return TrainResult(
             run_id=self.request.run_id, best=checkpoint, best_step=best.step, candidates=self.store.all(), base_dev_wer=counters.base_dev_wer,
             consumed=consumed, steps=counters.step, resumed_from=self.resumed_from,
@@ -88,7 +88,9 @@ class FineTune:
             self._stop_if_asked()
             applied = self.loop.step(next(data))
             step = self.loop.counters.step
-            self.report("" if applied else "step skipped: loss or gradient not finite", force=not applied or step in (1, smoke, request.max_steps))
+            self.report(
+                "" if applied else "step skipped: loss or gradient not finite", force=not applied or step in (1, smoke, request.max_steps)
+            )
             if step >= smoke and not self.loop.counters.smoke_passed:
                 self.movement.check(self.model, self.trainable)
                 self.loop.counters = self.loop.counters.model_copy(update={"smoke_passed": True})

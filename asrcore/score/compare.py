@@ -15,7 +15,7 @@ from asrcore.results import Frozen
 from asrcore.score.bootstrap import METHOD, MIN_CLUSTERS, ClusterKind, Clusters
 from asrcore.score.hypotheses import Pair, condition_warnings, pair_up
 from asrcore.score.normalise import NORMALISER
-from asrcore.score.power import words_to_show_difference
+from asrcore.score.power import round_up, words_to_show_difference
 
 Verdict = Literal["better", "worse", "inconclusive"]
 
@@ -54,8 +54,10 @@ class Comparison(Frozen):
     improved_share: float = Field(description="Share of bootstrap replications in which tuned is better, ties half.")
     verdict: Verdict
     words: int
-    words_needed: int | None = Field(description="When inconclusive: words at which the observed difference would be shown 80 times in 100; null when it is zero.")
-    more_words: int | None = Field(description="words_needed less the words there are.")
+    words_needed: int | None = Field(
+        description="When inconclusive: words at which the observed difference would be shown 80 times in 100; null when it is zero."
+    )
+    more_words: int | None = Field(description="words_needed less the words there are, rounded up to two digits.")
     clusters: int
     cluster_kind: ClusterKind
     by_locale: tuple[LocaleDelta, ...]
@@ -86,7 +88,7 @@ def compare_cells(base: EvalCell, tuned: EvalCell, seed: int = 0) -> Comparison:
         delta_points=difference.estimate, relative_percent=100 * difference.estimate / pair.base_wer.percent if pair.base_wer.errors else None,
         ci95=interval, p_value=min(1.0, 2 * min(difference.p_above_zero(), difference.p_below_zero())),
         improved_share=difference.share_below_zero(), verdict=verdict,
-        words=words, words_needed=needed, more_words=None if needed is None else max(0, needed - words),
+        words=words, words_needed=needed, more_words=None if needed is None else round_up(max(0, needed - words)),
         clusters=pair.clusters.count, cluster_kind=pair.clusters.kind, by_locale=_by_locale(pair), normaliser=NORMALISER, method=METHOD, seed=seed,
         warnings=(*pair.clusters.warnings, *few_clusters_warning(pair.clusters), *condition_warnings(base, tuned)),
     )  # fmt: skip
@@ -116,4 +118,6 @@ def _slice(pair: Pair, locale: str, mask: Sequence[bool]) -> LocaleDelta:
     keep = np.array(mask)
     words = int(pair.base_counts.words[keep].sum())
     base, tuned = (100 * int(c.errors[keep].sum()) / words for c in (pair.base_counts, pair.tuned_counts))
-    return LocaleDelta(locale=locale, utterances=int(keep.sum()), words=words, base_percent=base, tuned_percent=tuned, delta_points=tuned - base)
+    return LocaleDelta(
+        locale=locale, utterances=int(keep.sum()), words=words, base_percent=base, tuned_percent=tuned, delta_points=tuned - base
+    )

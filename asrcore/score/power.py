@@ -26,7 +26,7 @@ def chance_to_show_kept(margin: float, standard_error: float, words: int, cluste
 def words_to_show_kept(margin: float, standard_error: float, words: int) -> int:
     """Words at which that chance is 80 %."""
     reach = NORMAL.inv_cdf(0.95) + NORMAL.inv_cdf(POWER)
-    return _round_up(max(words * (standard_error * reach / margin) ** 2, _resolution(margin)))
+    return round_up(max(words * (standard_error * reach / margin) ** 2, _resolution(margin)))
 
 
 def words_to_show_difference(delta: float, standard_error: float, words: int) -> int | None:
@@ -34,7 +34,7 @@ def words_to_show_difference(delta: float, standard_error: float, words: int) ->
     if delta == 0:
         return None
     reach = NORMAL.inv_cdf(0.975) + NORMAL.inv_cdf(POWER)
-    return _round_up(max(words * (standard_error * reach / delta) ** 2, -100 * math.log(0.025) / abs(delta)))
+    return round_up(max(words * (standard_error * reach / delta) ** 2, -100 * math.log(0.025) / abs(delta)))
 
 
 def _resolution(points: float) -> float:
@@ -42,7 +42,7 @@ def _resolution(points: float) -> float:
     return -100 * math.log(0.05) / points
 
 
-def _round_up(words: float) -> int:
+def round_up(words: float) -> int:
     """To two significant digits: the estimate carries no more."""
     unit = 10 ** max(0, math.floor(math.log10(max(words, 1))) - 1)
     return math.ceil(words / unit) * unit

@@ -27,7 +27,7 @@ from asrcore.score.bootstrap import METHOD, MIN_CLUSTERS, ClusterKind
 from asrcore.score.compare import few_clusters_warning
 from asrcore.score.hypotheses import Pair, condition_warnings, pair_up
 from asrcore.score.normalise import NORMALISER
-from asrcore.score.power import chance_to_show_kept, words_to_show_kept
+from asrcore.score.power import chance_to_show_kept, round_up, words_to_show_kept
 
 ALPHA = 0.05
 MARGIN_POINTS = 0.5
@@ -72,7 +72,9 @@ class ReplayReport(Frozen):
     tuned_checkpoint: CheckpointRef
     verdict: GuardVerdict
     guards: tuple[GuardResult, ...]
-    power_all: float = Field(description="Chance that all guards are proven kept at these sizes if nothing was lost and they err independently.")
+    power_all: float = Field(
+        description="Chance that all guards are proven kept at these sizes if nothing was lost and they err independently."
+    )
     margin_rule: str
     normaliser: str
     method: str
@@ -86,9 +88,15 @@ def check_guards(pairs: Sequence[tuple[EvalCell, EvalCell]], margin_points: floa
     `compare_cells` raises.
     """
     if not pairs:
-        raise UsageError("no_guards", "there is no guard to check.", next_step="run run_streaming_eval on the guard manifests for both checkpoints first.")
+        raise UsageError(
+            "no_guards",
+            "there is no guard to check.",
+            next_step="run run_streaming_eval on the guard manifests for both checkpoints first.",
+        )
     if margin_points is not None and not (math.isfinite(margin_points) and 0 < margin_points <= 100):
-        raise UsageError("margin_invalid", "margin_points must be above 0 and at most 100.", next_step="leave it out for the default, or pass e.g. 0.5.")
+        raise UsageError(
+            "margin_invalid", "margin_points must be above 0 and at most 100.", next_step="leave it out for the default, or pass e.g. 0.5."
+        )
     for side in zip(*pairs, strict=True):
         if len({cell.checkpoint.sha256 for cell in side}) != 1:
             raise NotReadyError("checkpoints_mixed", "the guards come from several checkpoints on one side.",
@@ -96,7 +104,8 @@ def check_guards(pairs: Sequence[tuple[EvalCell, EvalCell]], margin_points: floa
     scored = [pair_up(base, tuned, seed) for base, tuned in pairs]
     p_values = [pair.difference.p_above_zero() for pair in scored]
     guards = tuple(
-        _guard(base, tuned, pair, margin_points, p, p_holm) for (base, tuned), pair, p, p_holm in zip(pairs, scored, p_values, holm(p_values), strict=True)
+        _guard(base, tuned, pair, margin_points, p, p_holm)
+        for (base, tuned), pair, p, p_holm in zip(pairs, scored, p_values, holm(p_values), strict=True)
     )
     key = [[[base.eval_id, tuned.eval_id] for base, tuned in pairs], margin_points, seed, METHOD, NORMALISER]
     return ReplayReport(
@@ -148,6 +157,6 @@ def _guard(base: EvalCell, tuned: EvalCell, pair: Pair, margin_points: float | N
         prompt_mode=base.prompt_mode, base=pair.base_wer, tuned=pair.tuned_wer, loss_points=difference.estimate, bounds95=bounds, margin_points=margin,
         p_loss=p_loss, p_loss_holm=p_holm, verdict=judge_guard(difference.estimate, bounds[1], p_holm, margin, clusters.count),
         power=chance_to_show_kept(margin, difference.standard_error, words, clusters.count), words=words, words_needed=needed,
-        more_words=max(0, needed - words), clusters=clusters.count, cluster_kind=clusters.kind, wrong_tag_rates=rates,
+        more_words=round_up(max(0, needed - words)), clusters=clusters.count, cluster_kind=clusters.kind, wrong_tag_rates=rates,
         warnings=(*clusters.warnings, *few_clusters_warning(clusters), *condition_warnings(base, tuned)),
     )  # fmt: skip

@@ -52,7 +52,9 @@ class ErrorCounts:
     def wer(self, ci95: tuple[float, float] | None = None) -> Wer:
         """The sums as a result; percent of reference words."""
         s, d, i, n = (int(c.sum()) for c in (self.substitutions, self.deletions, self.insertions, self.words))
-        return Wer(percent=100 * (s + d + i) / n, errors=s + d + i, substitutions=s, deletions=d, insertions=i, words=n, unit=self.unit, ci95=ci95)
+        return Wer(
+            percent=100 * (s + d + i) / n, errors=s + d + i, substitutions=s, deletions=d, insertions=i, words=n, unit=self.unit, ci95=ci95
+        )
 
 
 def needs_cer(locale: str) -> bool:
@@ -65,7 +67,9 @@ def score_wer(references: Sequence[str], hypotheses: Sequence[str], locale: str 
     return count_errors(references, hypotheses, locale, normalised).wer()
 
 
-def count_errors(references: Sequence[str], hypotheses: Sequence[str], locale: str | Sequence[str], normalised: bool, lines: Sequence[int] | None = None) -> ErrorCounts:
+def count_errors(
+    references: Sequence[str], hypotheses: Sequence[str], locale: str | Sequence[str], normalised: bool, lines: Sequence[int] | None = None
+) -> ErrorCounts:
     """S, D and I of each utterance. Raw scoring keeps case and punctuation; locale tags go in both (trap 3.7).
 
     Hypotheses may be empty. Raises `empty_references` naming every line (of `lines`, or counted from 1) whose reference holds no word after normalisation,
@@ -109,7 +113,9 @@ def tokens(text: str, locale: str, normalised: bool) -> list[str]:
     return list("".join(text.split())) if needs_cer(locale) else text.split()
 
 
-def _alignments(references: Sequence[str], hypotheses: Sequence[str], locales: Sequence[str], normalised: bool) -> Iterator[tuple[Step, ...]]:
+def _alignments(
+    references: Sequence[str], hypotheses: Sequence[str], locales: Sequence[str], normalised: bool
+) -> Iterator[tuple[Step, ...]]:
     if not references:
         return
     out = jiwer.process_words(
@@ -130,7 +136,11 @@ def _operation(name: str) -> Operation:
         case "equal" | "substitute" | "delete" | "insert":
             return name
         case _:
-            raise ToolFault("alignment_unknown", f"jiwer answered with an operation of unknown kind ({name}).", next_step="install jiwer 4 and call again.")
+            raise ToolFault(
+                "alignment_unknown",
+                f"jiwer answered with an operation of unknown kind ({name}).",
+                next_step="install jiwer 4 and call again.",
+            )
 
 
 def _refuse_empty(references: Sequence[str], locales: Sequence[str], lines: Sequence[int]) -> None:

@@ -134,7 +134,7 @@ def _named_literals(tree: ast.Module) -> dict[str, list[str]]:
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             found[node.targets[0].id].extend(_literals(node.value, {}))
-    for loop in (node for node in ast.walk(tree) if isinstance(node, ast.For)):
+    for loop in (node for node in ast.walk(tree) if isinstance(node, ast.For | ast.comprehension)):
         if isinstance(loop.target, ast.Tuple) and isinstance(loop.iter, ast.Tuple | ast.List):
             for row in (row for row in loop.iter.elts if isinstance(row, ast.Tuple)):
                 for target, value in zip(loop.target.elts, row.elts, strict=False):

@@ -18,7 +18,7 @@ from asrcore.jobs.process import Identity
 from asrcore.workspace import Workspace
 
 PROBE = Path(__file__).parent / "probe"
-WAITS = 30
+WAITS = 60
 
 
 class Jobs:
@@ -29,7 +29,7 @@ class Jobs:
         self.gate_path = ws.base_folder / "gate"
 
     def request(self, do: str, **more: Any) -> dict[str, Any]:
-        if do in ("wait", "stubborn"):
+        if do in ("wait", "two_gates", "stubborn"):
             if not self.gate_path.exists():
                 os.mkfifo(self.gate_path)
             more["gate"] = str(self.gate_path)
@@ -40,13 +40,11 @@ class Jobs:
         os.close(os.open(self.gate_path, os.O_WRONLY | os.O_NONBLOCK))
 
     def until(self, job_id: str, holds: Callable[[JobView], bool]) -> JobView:
+        view = get_job(self.ws, job_id)
         for _ in range(WAITS):
-            view = get_job(self.ws, job_id)
             if holds(view):
                 return view
             view = get_job(self.ws, job_id, wait_s=2.0)
-            if holds(view):
-                return view
         raise AssertionError(f"the job never got there: {view}")
 
     def ended(self, job_id: str) -> JobView:
@@ -85,8 +83,8 @@ def jobs(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
 
 
 @pytest.fixture
-def launcher(ws: Workspace) -> Iterator[Callable[[dict[str, Any]], subprocess.Popen[str]]]:
-    """Starts another process that submits a probe request once it reads a line, prints the job and then waits for ever."""
+def launch(jobs: Jobs) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """Starts another process that says `ready`, submits the probe request it reads as a line, prints [job id, deduplicated] and waits."""
     code = (
         "import json, sys\n"
         "from asrcore import requests\n"
@@ -100,8 +98,8 @@ def launcher(ws: Workspace) -> Iterator[Callable[[dict[str, Any]], subprocess.Po
     )
     started: list[subprocess.Popen[str]] = []
 
-    def start(_request: dict[str, Any]) -> subprocess.Popen[str]:
-        process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ws.base_folder)
+    def start() -> subprocess.Popen[str]:
+        process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=jobs.ws.base_folder)
         started.append(process)
         return process
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from asrcore.errors import AsrtuneError, EnvironmentFault, NotReadyError
-from asrcore.jobs import KINDS, Ledger, ledger as ledger_module, migrations
+from asrcore.jobs import KINDS, Ledger, migrations
+from asrcore.jobs import ledger as ledger_module
 from asrcore.workspace import Workspace
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ledger_schema.sql"
@@ -183,7 +184,7 @@ def test_eight_processes_make_and_write_one_ledger_without_lost_updates(ws: Work
         "print('ready', flush=True)\n"
         "sys.stdin.readline()\n"
         "ledger = Ledger.open(Workspace.open())\n"
-        "for i in range(15):\n"
+        "for i in range(10):\n"
         "    ledger.put('eval', f'eval_{me}_{i}', {'n': i})\n"
         "    with ledger.transaction() as c:\n"
         "        row = c.execute(\"SELECT data FROM objects WHERE id = 'counter'\").fetchone()\n"
@@ -205,6 +206,6 @@ def test_eight_processes_make_and_write_one_ledger_without_lost_updates(ws: Work
         writer.communicate()
         assert writer.returncode == 0
     with Ledger.open(ws) as ledger:
-        assert ledger.get("set", "counter") == {"n": 120}
-        assert {row.id for row in ledger.list("eval", 1000)} == {f"eval_{n}_{i}" for n in range(8) for i in range(15)}
+        assert ledger.get("set", "counter") == {"n": 80}
+        assert {row.id for row in ledger.list("eval", 1000)} == {f"eval_{n}_{i}" for n in range(8) for i in range(10)}
         assert ledger.rows("PRAGMA integrity_check")[0][0] == "ok"

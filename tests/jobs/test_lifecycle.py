@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from asrcore import io, requests
 from asrcore.errors import EnvironmentFault, NotReadyError, UsageError
-from asrcore.jobs import Ledger, cancel_job, follow, get_job, list_jobs, process, resume_job, submit
+from asrcore.jobs import Ledger, api, cancel_job, follow, get_job, list_jobs, process, resume_job, submit
 from asrcore.jobs.process import identify
 from asrcore.requests import ShardsRequest, ShardsResult
 from asrcore.workspace import Budgets, Config, Workspace
@@ -125,7 +126,6 @@ def test_an_end_that_nobody_explained_gets_a_code_and_a_next_step(jobs: Any, do:
 def test_a_module_that_cannot_be_imported_sends_to_doctor(jobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(requests.MODULES, "probe", "asrtune_probe_of_a_missing_package")
     view = jobs.ended(submit(jobs.ws, "probe", jobs.request("finish")).job_id)
-    # python -m says "No module named" itself, without a traceback
     assert view.error is not None
     assert (view.error.code, view.error.exit_code) == ("package_missing", 4)
     assert "doctor" in view.error.next_step
@@ -255,19 +255,38 @@ def test_an_interrupt_while_following_leaves_the_job_or_cancels_it(jobs: Any, as
     events = follow(jobs.ws, job_id, cancel_on_interrupt=cancel)
     assert next(events).stage == "helper"
     with pytest.raises(KeyboardInterrupt):
-        events.throw(KeyboardInterrupt())  # type: ignore[attr-defined]
+        cast("Generator[object]", events).throw(KeyboardInterrupt())
     view = get_job(jobs.ws, job_id)
     assert (view.state in ("starting", "running"), view.reason) == (True, asked)
 
 
-def test_the_long_poll_returns_on_a_new_event(jobs: Any) -> None:
+def test_the_long_poll_returns_on_a_new_event_or_only_on_a_new_state(jobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = submit(jobs.ws, "probe", jobs.request("two_gates")).job_id
+    jobs.at_gate(job_id)
+    polls: list[float] = []
+    real = api.time.sleep
+
+    def sleep(seconds: float) -> None:
+        polls.append(seconds)
+        if len(polls) == 2:
+            jobs.open_gate()
+        real(seconds)
+
+    monkeypatch.setattr(api.time, "sleep", sleep)
+    assert get_job(jobs.ws, job_id, wait_s=45).state == "running"
+    assert 2 <= len(polls) < 200  # all 45 s would be 225 polls
+    polls.clear()
+    assert get_job(jobs.ws, job_id, wait_s=45, wake_on_event=False).state == "succeeded"
+    assert 2 <= len(polls) < 200
+
+
+def test_a_shutdown_that_ends_the_supervisor_gently_stops_the_work_gently(jobs: Any) -> None:
     job_id = submit(jobs.ws, "probe", jobs.request("wait")).job_id
     jobs.at_gate(job_id)
-    before = get_job(jobs.ws, job_id)
-    jobs.open_gate()
-    after = get_job(jobs.ws, job_id, wait_s=45)
-    assert before.state == "running"
-    assert after.state == "succeeded"
+    jobs.supervisor(job_id).send(signal.SIGTERM)
+    view = jobs.ended(job_id)
+    assert (view.state, view.exit_code) == ("cancelled", 143)
+    assert "SIGTERM" in str(view.reason)
 
 
 @pytest.mark.parametrize(

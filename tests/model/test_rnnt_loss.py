@@ -31,7 +31,8 @@ def test_value_and_gradient_equal_nemos(shape: tuple[int, int, int, int], fastem
     nemo = resolve_rnnt_loss("warprnnt_numba", vocabulary - 1, {"fastemit_lambda": fastemit, "clamp": -1.0})
     expected = nemo(theirs, targets, frame_lengths, label_lengths)
     expected.sum().backward()
-    assert ours.grad is not None and theirs.grad is not None
+    assert ours.grad is not None
+    assert theirs.grad is not None
     torch.testing.assert_close(value, expected.reshape(-1), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-4)
 

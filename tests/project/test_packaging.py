@@ -80,9 +80,12 @@ def test_every_make_target_has_a_line_in_the_help() -> None:
 
 
 def test_no_text_file_names_a_path_of_somebodys_machine() -> None:
+    """Tests may make up paths (`/home/ann`); nothing may name the folder this checkout stands in."""
     found: list[str] = []
     for path in tracked_files():
-        if path.suffix in TEXT and path.name != "constraints.txt":
+        if path.suffix in TEXT:
+            name = path.relative_to(ROOT)
             lines = path.read_text(encoding="utf-8").splitlines()
-            found += [f"{path.relative_to(ROOT)}:{number}" for number, line in enumerate(lines, 1) if MACHINE_PATH.search(line)]
+            made_up = name.parts[0] == "tests"
+            found += [f"{name}:{n}" for n, line in enumerate(lines, 1) if str(ROOT) in line or (not made_up and MACHINE_PATH.search(line))]
     assert found == []

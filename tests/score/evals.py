@@ -15,7 +15,9 @@ BASE = CheckpointRef(name="base", path="/models/base.nemo", sha256="b" * 64)
 TUNED = CheckpointRef(name="tuned", path="/models/tuned.nemo", sha256="c" * 64)
 
 
-def hypotheses(references: Sequence[str], texts: Sequence[str], locale: str = "en-US", speakers: int = 25, source: str | None = None) -> list[Hypothesis]:
+def hypotheses(
+    references: Sequence[str], texts: Sequence[str], locale: str = "en-US", speakers: int = 25, source: str | None = None
+) -> list[Hypothesis]:
     """One utterance a reference; speakers take turns, 0 names none."""
     return [
         Hypothesis(id=f"u{n}", locale=locale, reference=reference, text=text, raw_text=text, tag=None, duration=2.0,
@@ -24,7 +26,9 @@ def hypotheses(references: Sequence[str], texts: Sequence[str], locale: str = "e
     ]  # fmt: skip
 
 
-def cell(folder: Path, checkpoint: CheckpointRef, rows: Sequence[Hypothesis], set_name: str = "target", right: int = 0, **changes: Any) -> EvalCell:
+def cell(
+    folder: Path, checkpoint: CheckpointRef, rows: Sequence[Hypothesis], set_name: str = "target", right: int = 0, **changes: Any
+) -> EvalCell:
     """A cell over `rows`, whose file lies in `folder`."""
     context = (56, right)
     eval_id = "eval_" + io.sha256_json([checkpoint.sha256, set_name, context, str(changes)])[:12]

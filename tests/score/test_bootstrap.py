@@ -16,7 +16,7 @@ from asrcore.score import bootstrap, with_ci
 from asrcore.score.bootstrap import Clusters, Draws, cluster, draws, resample
 from tests.score.evals import hypotheses
 
-RUNS = 400
+RUNS = 300
 
 
 @pytest.fixture

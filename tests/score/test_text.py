@@ -74,10 +74,17 @@ def test_spellings_that_differ_in_a_letter_or_mark_stay_different(locale: str, l
 
 @pytest.mark.parametrize(
     ("locale", "text"),
-    [("hi-IN", "हिन्दी में बात कीजिए"), ("th-TH", "น้ำใจไม่มีที่สิ้นสุด"), ("he-IL", "שָׁלוֹם עֲלֵיכֶם"), ("ar-AR", "كَتَبَ الوَلَدُ"), ("ta-IN", "வணக்கம் நண்பர்களே")],
+    [
+        ("hi-IN", "हिन्दी में बात कीजिए"),
+        ("th-TH", "น้ำใจไม่มีที่สิ้นสุด"),
+        ("he-IL", "שָׁלוֹם עֲלֵיכֶם"),
+        ("ar-AR", "كَتَبَ الوَلَدُ"),
+        ("ta-IN", "வணக்கம் நண்பர்களே"),
+    ],
 )
 def test_combining_marks_are_kept_and_split_no_word(locale: str, text: str) -> None:
     """Categories M are spaces in the Open ASR leaderboard normaliser: unsafe for these scripts."""
+
     def marks(s: str) -> int:
         return sum(unicodedata.category(c)[0] == "M" for c in unicodedata.normalize("NFKC", s))
 
@@ -106,7 +113,19 @@ def test_corpus_script_share_weighs_letters_not_utterances() -> None:
 
 
 def test_every_tier_locale_accepts_its_own_script() -> None:
-    samples = {"el": "γεια", "ru": "да", "uk": "так", "bg": "да", "ar": "نعم", "hi": "हाँ", "ja": "はい", "ko": "네", "zh": "是", "he": "כן", "th": "ใช่"}
+    samples = {
+        "el": "γεια",
+        "ru": "да",
+        "uk": "так",
+        "bg": "да",
+        "ar": "نعم",
+        "hi": "हाँ",
+        "ja": "はい",
+        "ko": "네",
+        "zh": "是",
+        "he": "כן",
+        "th": "ใช่",
+    }
     for tag in PROMPT_DICTIONARY:
         if "-" in tag and (sample := samples.get(tag.split("-")[0])):
             assert script_share(sample, tag) == 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -47,34 +48,34 @@ async def test_every_tool_refuses_unknown_arguments_with_a_structured_error(ws: 
     assert error.next_step in answer.content[0].text
 
 
-UNHAPPY: dict[str, tuple[dict[str, Any], set[str]]] = {
-    "inspect_dataset": ({"manifest": "none.jsonl"}, {"path_missing"}),
-    "validate_language_tags": ({"manifest": "../outside.jsonl"}, {"path_refused"}),
-    "build_shards": ({"train": ["none.jsonl"]}, {"path_missing"}),
-    "plan_finetune": ({"shards_id": "shards_000000000000", "dev_manifest": "none.jsonl"}, {"shards_missing", "path_missing", "shards_not_found"}),
-    "launch_finetune": ({"plan_id": "plan_000000000000"}, {"plan_missing", "plan_not_found"}),
-    "get_job": ({"job_id": "job_000000000000"}, {"job_missing", "job_not_found"}),
-    "cancel_job": ({"job_id": "job_000000000000"}, {"job_missing", "job_not_found"}),
-    "resume_job": ({"job_id": "job_000000000000"}, {"job_missing", "job_not_found"}),
-    "list_objects": ({"kind": "nothing"}, {"arguments_invalid"}),
-    "run_streaming_eval": ({"checkpoint": "run_000000000000", "manifests": ["none.jsonl"]}, {"run_missing", "run_not_found", "path_missing"}),
-    "compare_models": ({"base_eval": "eval_000000000000", "tuned_eval": "eval_111111111111"}, {"eval_missing", "eval_not_found"}),
+UNHAPPY: dict[str, tuple[dict[str, Any], str]] = {
+    "inspect_dataset": ({"manifest": "none.jsonl"}, "path_missing"),
+    "validate_language_tags": ({"manifest": "../outside.jsonl"}, "path_refused"),
+    "build_shards": ({"train": ["none.jsonl"]}, "path_missing"),
+    "plan_finetune": ({"shards_id": "shards_000000000000", "dev_manifest": "none.jsonl"}, "shards_not_found"),
+    "launch_finetune": ({"plan_id": "plan_000000000000"}, "plan_not_found"),
+    "get_job": ({"job_id": "job_000000000000"}, "job_unknown"),
+    "cancel_job": ({"job_id": "job_000000000000"}, "job_unknown"),
+    "resume_job": ({"job_id": "job_000000000000"}, "job_unknown"),
+    "list_objects": ({"kind": "nothing"}, "arguments_invalid"),
+    "run_streaming_eval": ({"checkpoint": "run_000000000000", "manifests": ["none.jsonl"]}, "run_unknown"),
+    "compare_models": ({"base_eval": "eval_000000000000", "tuned_eval": "eval_111111111111"}, "eval_unknown"),
     "check_replay": ({"base_evals": ["eval_000000000000"], "tuned_evals": ["eval_111111111111"], "margin_points": None},
-                     {"eval_missing", "eval_not_found"}),
-    "export_model": ({"checkpoint": "run_000000000000", "smoke_manifest": "none.jsonl"}, {"run_missing", "run_not_found", "path_missing"}),
-    "make_report": ({"title": "T", "base_evals": ["eval_000000000000"], "tuned_evals": ["eval_111111111111"]}, {"eval_missing", "eval_not_found"}),
+                     "eval_unknown"),
+    "export_model": ({"checkpoint": "run_000000000000", "smoke_manifest": "none.jsonl"}, "run_unknown"),
+    "make_report": ({"title": "T", "base_evals": ["eval_000000000000"], "tuned_evals": ["eval_111111111111"]}, "eval_unknown"),
 }  # fmt: skip
 
 
 @both_eras
 @pytest.mark.parametrize("name", UNHAPPY)
 async def test_a_call_that_cannot_work_answers_with_its_own_code_and_a_next_step(ws: Workspace, era: str, name: str) -> None:
-    arguments, codes = UNHAPPY[name]
+    arguments, code = UNHAPPY[name]
     async with client(ws, era) as session:
         answer = await session.call_tool(name, arguments)
     assert answer.is_error
     error = ErrorView.model_validate(answer.structured_content)
-    assert error.code in codes
+    assert error.code == code
     assert error.next_step
     assert "Error executing tool" not in answer.content[0].text
 
@@ -198,3 +199,32 @@ def test_what_a_verb_prints_never_reaches_the_wire(stdio_server: Callable[..., A
     rest, errors = server.close()
     assert rest == ""
     assert "noise from a library" in errors
+
+
+def test_a_job_outlives_the_server_that_started_it(stdio_server: Callable[..., Any], ws: Workspace, manifest: str) -> None:
+    first = stdio_server("-m", "asrtune", "mcp")
+    first.handshake()
+    started = first.ask("tools/call", {"name": "build_shards", "arguments": {"train": [manifest]}})
+    job_id = started["structuredContent"]["data"]["job_id"]
+    first.process.kill()
+    first.process.wait(30)
+    second = stdio_server("-m", "asrtune", "mcp")
+    second.handshake()
+    seen: dict[str, Any] = {}
+    for _ in range(5):
+        seen = second.ask("tools/call", {"name": "get_job", "arguments": {"job_id": job_id, "wait_s": 45}})["structuredContent"]["data"]
+        if seen["state"] not in ("planned", "queued", "starting", "running"):
+            break
+    assert seen["state"] == "succeeded", seen["error"]
+    log = second.ask("resources/read", {"uri": f"asrtune://jobs/{job_id}/log"})
+    assert log["contents"][0]["mimeType"] == "text/plain"
+    shards = second.ask("tools/call", {"name": "list_objects", "arguments": {"kind": "shards"}})["structuredContent"]["data"]["objects"]
+    assert [row["id"] for row in shards] == [seen["result"]["shards_id"]]
+
+    from typer.testing import CliRunner
+
+    from asrtune.cli import app
+
+    waited = CliRunner().invoke(app, ["build-shards", manifest, "--wait", "--json"], catch_exceptions=False)
+    assert waited.exit_code == 0
+    assert json.loads(waited.stdout)["data"]["job_id"] == job_id

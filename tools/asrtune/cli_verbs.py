@@ -80,9 +80,9 @@ def verb_command(tool: catalog.Tool) -> Any:
 
     run.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
-    examples = "\n\n".join(f"  {example}" for example in tool.examples)
+    examples = "\n".join(f"  {example}" for example in tool.examples)
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command(tool.command, help=tool.description, epilog=f"Example:\n\n{examples}", short_help=tool.summary)(run)
+    single.command(tool.command, help=tool.description, epilog=f"\b\nExample:\n{examples}", short_help=tool.summary)(run)
     command = typer.main.get_command(single)
     command.name = tool.command
     return command
@@ -110,7 +110,7 @@ def command_line(name: str, arguments: dict[str, Any]) -> str:
             continue
         value = arguments[field.name]
         for item in cast("list[Any]", value) if field.many else [value]:
-            text = ",".join(map(str, cast("list[Any]", item))) if isinstance(item, (list, tuple)) else item if isinstance(item, str) else json.dumps(item)
+            text = _typed_back(item)
             words += [text] if field.positional else [field.flag] if item is True else [field.flag, text]
     return shlex.join(words)
 
@@ -205,20 +205,21 @@ def _parameter(field: Field) -> inspect.Parameter:
     description = str(field.schema.get("description", core.get("description", "")))
     bounds = _bounds(item)
     help_text = f"{description} {bounds}".strip() if bounds else description
+    if default not in (None, [], "", False):
+        given = cast("list[Any]", default) if field.many else [default]
+        help_text += f" [default: {' '.join(map(_typed_back, given))}]"
     choices = [str(c) for c in item.get("enum", [item["const"]] if "const" in item else [])]
-    shared: dict[str, Any] = {"help": help_text, "metavar": _metavar(field, choices)}
+    if choices and field.positional:
+        help_text += f" One of: {', '.join(choices)}."
+    shared: dict[str, Any] = {"help": help_text, "metavar": _metavar(field, choices), "show_default": False}
     if choices:
         shared["autocompletion"] = lambda: choices
     if item.get("type") == "boolean" and not field.positional:
         flag = field.flag if default is False else f"{field.flag}/--no-{field.flag[2:]}"
-        return _keyword(field.name, bool, typer.Option(flag, help=help_text), default)
+        return _keyword(field.name, bool, typer.Option(flag, help=help_text, show_default=False), default)
     kind: Any = list[str] if field.many else str
     if field.positional:
         return _keyword(field.name, kind, typer.Argument(**shared), inspect.Parameter.empty)
-    if not field.required and default not in (None, [], ""):
-        shared["show_default"] = ",".join(map(str, cast("list[Any]", default))) if isinstance(default, list) else str(default)
-    else:
-        shared["show_default"] = False
     if field.required:
         return _keyword(field.name, kind, typer.Option(field.flag, **shared), inspect.Parameter.empty)
     return _keyword(field.name, kind | None, typer.Option(field.flag, **shared), None)
@@ -253,6 +254,11 @@ def _is_pair(schema: dict[str, Any]) -> bool:
     parts = schema.get("prefixItems") or [schema.get("items", {})]
     fixed = "prefixItems" in schema or schema.get("minItems", 0) == schema.get("maxItems", -1)
     return fixed and all(part.get("type") in ("integer", "number") for part in parts)
+
+
+def _typed_back(value: Any) -> str:
+    """A JSON value as a person types it."""
+    return value if isinstance(value, str) else ",".join(map(str, cast("list[Any]", value))) if isinstance(value, (list, tuple)) else json.dumps(value)
 
 
 def _typed(text: Any, schema: dict[str, Any]) -> Any:

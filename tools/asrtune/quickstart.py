@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 from asrcore import io
 from asrcore.embedded import shipped
@@ -67,7 +68,7 @@ class Loop:
         events = follow(self.ws, view.job_id, cancel_on_interrupt=True)
         if self.console is None:
             for event in events:
-                print(json.dumps({"job": view.job_id, **event.model_dump(mode="json")}), file=sys.stderr, flush=True)
+                typer.echo(json.dumps({"job": view.job_id, **event.model_dump(mode="json")}), err=True)
             return
         from asrtune import render
 
@@ -171,7 +172,7 @@ def run(home: Path, *, seed: int, replay: bool, steps: int | None, console: Cons
 def show(summary: dict[str, Any], console: Console | None) -> None:
     """One table for people, or the summary as JSON on stdout."""
     if console is None:
-        print(json.dumps(summary, ensure_ascii=False))
+        typer.echo(json.dumps(summary, ensure_ascii=False))
         return
     from rich.table import Table
 

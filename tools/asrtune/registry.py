@@ -28,7 +28,7 @@ from asrcore.results import Result
 from asrcore.workspace import Workspace
 from asrtune import catalog
 
-MAX_ARGUMENT_BYTES = 1_000_000
+MAX_ARGUMENT_BYTES = 256_000
 MAX_DEPTH = 16
 MAX_PROBLEMS = 50
 """Problems shown of one error on any surface; the message says how many more there are."""
@@ -55,7 +55,7 @@ def load(name: str) -> Verb:
             "tool_unknown", f"there is no tool {clean_text(name, 64)!r}.",
             next_step=f"call one of {', '.join(near or catalog.NAMES)}.")  # fmt: skip
     module = importlib.import_module(f"asrtune.verbs.{name}")
-    return Verb(name, inspect.cleandoc(module.__doc__ or ""), module.Input, module.Output, module.run)
+    return Verb(name, _unwrapped(module.__doc__ or ""), module.Input, module.Output, module.run)
 
 
 def call(name: str, arguments: Mapping[str, Any], ws: Workspace | None = None) -> Result[Any]:
@@ -82,8 +82,13 @@ def validate(verb: Verb, arguments: Mapping[str, Any]) -> Any:
         return verb.input.model_validate_json(text, strict=True)
     except ValidationError as error:
         known = list(verb.input.model_fields)
-        raise _arguments_invalid(verb.name, [_problem(cast("Mapping[str, Any]", e), known) for e in
-                                             error.errors(include_url=False, include_input=False, include_context=False)]) from None  # fmt: skip
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        raise _arguments_invalid(verb.name, [_problem(cast("Mapping[str, Any]", e), known) for e in found[:MAX_PROBLEMS]], len(found)) from None
+
+
+def _unwrapped(docstring: str) -> str:
+    """Paragraphs of a docstring as one line each."""
+    return "\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(docstring).split("\n\n"))
 
 
 def error_view(error: AsrtuneError) -> ErrorView:
@@ -159,8 +164,9 @@ def _write_traceback(error: Exception, name: str, ws: Workspace | None) -> str:
     return f"the traceback is in {path}"
 
 
-def _arguments_invalid(name: str, problems: list[Problem]) -> UsageError:
-    shown = "; ".join(p.message for p in problems[:5]) + ("; …" if len(problems) > 5 else "")
+def _arguments_invalid(name: str, problems: list[Problem], count: int = 1) -> UsageError:
+    count = max(count, len(problems))
+    shown = "; ".join(p.message for p in problems[:5]) + (f"; … {count} problems in all" if count > 5 else "")
     return UsageError("arguments_invalid", f"{name} cannot take these arguments: {shown}.",
                       next_step=f"correct them (`asrtune schema {name}` shows what is allowed) and call {name} again.", problems=problems)  # fmt: skip
 
@@ -184,11 +190,11 @@ def _not_json(value: object, where: str = "", depth: int = 0) -> Iterator[Proble
         yield Problem(code="argument_invalid", message=f"{clean_text(where, 40)}: nested more than {MAX_DEPTH} deep", fix="pass a flat value")
     elif isinstance(value, float) and not math.isfinite(value):
         yield Problem(code="argument_invalid", message=f"{place}: not a finite number", fix="pass a finite number")
-    elif isinstance(value, str) and ("\0" in value or any("\ud800" <= c <= "\udfff" for c in value)):
+    elif isinstance(value, str) and not _is_text(value):
         yield Problem(code="argument_invalid", message=f"{place}: holds a NUL or half a UTF-16 pair", fix="pass plain text")
     elif isinstance(value, Mapping):
         for key, item in cast("Mapping[object, object]", value).items():
-            if not isinstance(key, str) or any("\ud800" <= c <= "\udfff" for c in key):
+            if not isinstance(key, str) or not _is_text(key):
                 yield Problem(code="argument_unknown", message=f"{place}: a name that is not plain text", fix="pass text names")
             else:
                 yield from _not_json(item, f"{where}.{key}" if where else key, depth + 1)
@@ -197,6 +203,13 @@ def _not_json(value: object, where: str = "", depth: int = 0) -> Iterator[Proble
             yield from _not_json(item, f"{where}.{index}", depth + 1)
     elif not isinstance(value, (str, int, float, bool, PurePath, BaseModel, type(None))):
         yield Problem(code="argument_invalid", message=f"{place}: {type(value).__name__} is not a JSON value", fix="pass text, numbers, lists or maps")
+
+
+def _is_text(value: str) -> bool:
+    try:
+        return b"\0" not in value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
 
 
 def _plain(value: object) -> object:

@@ -41,8 +41,8 @@ def result(answer: Result[Any]) -> None:
     untrusted = data.pop("untrusted_text", None)
     for part in _body(data):
         out.print(part)
-    if untrusted:
-        text = "\n".join(clean_text(line, 500) for line in _lines(untrusted))
+    text = "\n".join(clean_text(line, 500) for line in _lines(untrusted))
+    if text:
         out.print(Panel(Text(text, style="dim"), title="from data or logs", title_align="left", border_style="dim"))
     if answer.warnings:
         out.print(_problems(answer.warnings))
@@ -95,7 +95,8 @@ def _body(data: dict[str, Any]) -> Iterator[RenderableType]:
 
 
 def _records(name: str, rows: list[dict[str, Any]]) -> Table:
-    columns = [c for c in dict.fromkeys(key for row in rows for key in row) if not any(_is_nested(row.get(c)) for row in rows)][:MAX_COLUMNS]
+    names = dict.fromkeys(key for row in rows for key, value in row.items() if value not in (None, "", [], {}))
+    columns = [c for c in names if not any(_is_nested(row.get(c)) for row in rows)][:MAX_COLUMNS]
     more = f" ({len(rows) - MAX_ROWS} more with --json)" if len(rows) > MAX_ROWS else ""
     table = Table(title=Text(f"{_words(name)}{more}"), title_justify="left", title_style="bold dim", header_style="dim", box=None, padding=(0, 2, 0, 0))
     for column in columns:
@@ -143,12 +144,15 @@ def _plain(value: Any) -> str:
         items = cast("list[Any]", value)
         return ", ".join(map(_plain, items[:10])) + (f" … ({len(items)})" if len(items) > 10 else "")
     if isinstance(value, dict):
-        return "  ".join(f"{name} {_plain(item)}" for name, item in cast("dict[str, Any]", value).items())
+        return "  ".join(f"{name} {_plain(item)}" for name, item in cast("dict[str, Any]", value).items() if item not in (None, "", [], {}))
     return "" if value is None else clean_text(str(value), 300)
 
 
 def _lines(untrusted: Any) -> list[str]:
-    return [str(line) for line in cast("list[Any]", untrusted)] if isinstance(untrusted, list) else str(untrusted).splitlines()
+    """Text, a list of texts, or a record of named values."""
+    if isinstance(untrusted, dict):
+        return [f"{_words(name)}: {_plain(value)}" for name, value in cast("dict[str, Any]", untrusted).items() if value]
+    return [_plain(line) for line in cast("list[Any]", untrusted)] if isinstance(untrusted, list) else str(untrusted or "").splitlines()
 
 
 def _words(name: str) -> str:

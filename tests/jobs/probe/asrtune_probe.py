@@ -32,8 +32,8 @@ class ProbeResult(Frozen, extra="allow"):
 
 
 def wait_at_gate(request: ProbeRequest, reporter: Reporter, *, heed_stop: bool = True) -> None:
-    reporter.event("gate", 0, 1, pid=os.getpid())
     handle = os.open(request.gate, os.O_RDONLY | os.O_NONBLOCK)
+    reporter.event("gate", 0, 1, pid=os.getpid())
     while not select.select([handle], [], [], 0.1)[0]:
         if heed_stop:
             reporter.stop_if_asked()
@@ -58,6 +58,9 @@ def run(request: ProbeRequest, reporter: Reporter) -> ProbeResult | None:
             for step in range(3):
                 reporter.event("work", step + 1, 3, loss=1.0 / (step + 1))
         case "wait":
+            wait_at_gate(request, reporter)
+        case "two_gates":
+            wait_at_gate(request, reporter)
             wait_at_gate(request, reporter)
         case "stubborn":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)

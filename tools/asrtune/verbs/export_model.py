@@ -13,11 +13,11 @@ from typing import Literal
 from pydantic import Field
 
 from asrcore.io import sha256_json
-from asrcore.jobs import JobView, submit
+from asrcore.jobs import JobView, answer, submit
 from asrcore.jobs.checkpoints import resolve_checkpoint
 from asrcore.manifest import manifest_ref
 from asrcore.requests import ExportRequest
-from asrcore.results import Frozen, NextAction, Result
+from asrcore.results import Frozen, Result
 from asrcore.workspace import Workspace
 
 
@@ -39,8 +39,5 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
     )  # fmt: skip
     export_id = f"export_{sha256_json(wanted)[:12]}"
     job = submit(ws, "export", wanted.model_copy(update={"out": str(ws.folder("exports", export_id))}))
-    return Result(
-        summary=f"Export {job.job_id} of {checkpoint.name} to {request.to} is {job.state}.",
-        data=job,
-        next_actions=(NextAction(tool="get_job", arguments={"job_id": job.job_id, "wait_s": 45}, why="Wait until the export has passed its gate."),),
-    )
+    envelope = answer(job)
+    return envelope.model_copy(update={"summary": f"{envelope.summary} It exports {checkpoint.name} to {request.to}."})

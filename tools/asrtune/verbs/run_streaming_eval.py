@@ -14,11 +14,11 @@ from typing import Annotated
 from pydantic import Field
 
 from asrcore.io import sha256_json
-from asrcore.jobs import JobView, submit
+from asrcore.jobs import JobView, answer, submit
 from asrcore.jobs.checkpoints import resolve_checkpoint
 from asrcore.manifest import manifest_ref
 from asrcore.requests import EvalRequest, PromptMode
-from asrcore.results import Frozen, NextAction, Result
+from asrcore.results import Frozen, Result
 from asrcore.workspace import Workspace
 
 Right = Annotated[int, Field(ge=0, le=13)]
@@ -49,8 +49,6 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
     out = ws.folder("evals", f"checkpoint_{sha256_json(checkpoint.sha256)[:12]}")
     job = submit(ws, "eval", wanted.model_copy(update={"out": str(out)}))
     passes = len(sets) * len(wanted.att_contexts) * len(wanted.prompt_modes)
-    return Result(
-        summary=f"Streaming eval {job.job_id} of {checkpoint.name} is {job.state}: {passes} pass(es) over {len(sets)} set(s).",
-        data=job,
-        next_actions=(NextAction(tool="get_job", arguments={"job_id": job.job_id, "wait_s": 45}, why="Wait for the scores and their eval ids."),),
-    )
+    what = f"{passes} pass(es) over {len(sets)} set(s) with {checkpoint.name}"
+    envelope = answer(job)
+    return envelope.model_copy(update={"summary": f"{envelope.summary} It decodes {what}."})

@@ -1,0 +1,152 @@
+"""One shard: a tar of audio members and a manifest with one row per member, in the layout that NeMo's `nemo_tarred` reader takes.
+
+The reader finds a shard's manifest by its position, so files are `audio_0.tar … audio_n.tar` and `manifest_0.json … manifest_n.json` in one
+folder. It takes names with `-sub<digits>` for pieces of a longer file and pairs them wrongly, so member names hold no hyphen at all
+(facts: upstream 8.3). Equal input gives equal bytes: fixed times, owners and modes.
+"""
+
+from __future__ import annotations
+
+import io as memory
+import json
+import re
+import tarfile
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile as sf
+
+from asrcore import audio, io
+from asrcore.errors import NotReadyError, Problem
+from asrcore.manifest import Row
+from asrcore.requests import ShardFile
+from asrcore.results import Frozen
+
+DURATION_TOLERANCE = 0.2
+"""Seconds that NeMo's tarred reader forgives between manifest and file; nearer than that a row is the whole file."""
+
+_COPIED = ("WAV", "WAVEX", "FLAC")
+
+
+class ShardRecord(Frozen):
+    """A finished shard, kept beside it until the whole set is done, so that a resumed job can trust it."""
+
+    file: ShardFile
+    manifest_sha256: str
+    seconds_by_locale: dict[str, float]
+
+
+class Member(NamedTuple):
+    """One utterance as it goes into the tar."""
+
+    name: str
+    data: bytes
+    seconds: float
+
+
+class _NotWritten(Exception):
+    """The shard has bad rows; drops the half-written tar."""
+
+
+def write_shard(folder: Path, root: Path, number: int, source: str, rows: Iterable[Row], problems: list[Problem], manifest: str,
+                tick: Callable[[], None]) -> ShardRecord | None:  # fmt: skip
+    """Writes `audio_N.tar` and `manifest_N.json` into `folder`, or nothing and None when a row's audio is bad (all of them are appended to `problems`).
+
+    `tick` is called before every row; what it raises ends the work and leaves nothing half-written.
+    """
+    tar, lines = folder / f"audio_{number}.tar", list[dict[str, Any]]()
+    seconds: dict[str, float] = defaultdict(float)
+    bad = len(problems)
+    try:
+        with io.atomic_file(tar) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+            for row, member in _members(source, rows, problems, manifest, tick):
+                if len(problems) == bad:
+                    info = tarfile.TarInfo(member.name)
+                    info.size = len(member.data)
+                    archive.addfile(info, memory.BytesIO(member.data))
+                lines.append(shard_row(row, member, number))
+                seconds[row.utterance.target_lang] += member.seconds
+            if len(problems) > bad:
+                raise _NotWritten
+    except _NotWritten:
+        return None
+    text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
+    listing = folder / f"manifest_{number}.json"
+    io.write_text(listing, text)
+    done = ShardFile(tar=str(tar.relative_to(root)), manifest=str(listing.relative_to(root)), sha256=io.sha256_file(tar), utterances=len(lines),
+                     seconds=round(sum(seconds.values()), 6))  # fmt: skip
+    record = ShardRecord(file=done, manifest_sha256=io.sha256_file(listing), seconds_by_locale={k: round(v, 6) for k, v in seconds.items()})
+    io.write_json(record_path(folder, number), record)
+    return record
+
+
+def check_rows(source: str, rows: Iterable[Row], problems: list[Problem], manifest: str, tick: Callable[[], None]) -> None:
+    """Decodes rows without writing: once one row is bad, only the list of all bad rows is of use."""
+    for _ in _members(source, rows, problems, manifest, tick):
+        pass
+
+
+def finished_shard(folder: Path, root: Path, number: int) -> ShardRecord | None:
+    """The record of a shard that an earlier attempt finished, after checking its bytes; None when it has to be written again."""
+    try:
+        record = ShardRecord.model_validate_json(record_path(folder, number).read_bytes())
+        same = io.sha256_file(root / record.file.tar) == record.file.sha256 and io.sha256_file(root / record.file.manifest) == record.manifest_sha256
+    except (OSError, ValueError):
+        return None
+    return record if same else None
+
+
+def record_path(folder: Path, number: int) -> Path:
+    return folder / f"record_{number}.json"
+
+
+def member(source: str, row: Row) -> Member:
+    """Audio of one row: the file's own bytes when they are 16 kHz mono WAV or FLAC and the row is all of it, else 16-bit FLAC at 16 kHz.
+
+    Copies are decoded too, so that a file that breaks off does not reach training. Raises what `audio.decode` raises, and `duration_too_long`.
+    """
+    utterance = row.utterance
+    info = audio.probe(row.audio)
+    whole = utterance.offset == 0 and utterance.duration >= info.seconds - DURATION_TOLERANCE
+    samples = audio.decode(row.audio, offset=utterance.offset, duration=None if whole else utterance.duration)
+    seconds = len(samples) / audio.MODEL_RATE
+    if seconds < utterance.duration - DURATION_TOLERANCE:
+        raise NotReadyError("duration_too_long", "offset and duration of the row reach over the end of the audio.",
+                            next_step="correct offset and duration of the row.")  # fmt: skip
+    if whole and info.rate == audio.MODEL_RATE and info.channels == 1 and info.format.split("/")[0] in _COPIED:
+        suffix, data = (".flac" if info.format.startswith("FLAC") else ".wav"), row.audio.read_bytes()
+    else:
+        suffix, data = ".flac", _flac(samples)
+    return Member(member_name(source, row.line, utterance.id) + suffix, data, seconds)
+
+
+def member_name(source: str, line: int, identity: str | None) -> str:
+    """Unique in a set: source, line, and as much of the id as helps a reader. ASCII letters, digits, dots and underscores only."""
+    readable = re.sub(r"[^A-Za-z0-9]+", "_", identity or "").strip("_")[:32]
+    return f"{source[:40]}_{line:08d}" + (f"_{readable}" if readable else "")
+
+
+def shard_row(row: Row, packed: Member, number: int) -> dict[str, Any]:
+    """The row as the loader reads it: the member's name, its real duration, no offset, extras kept."""
+    fields = row.utterance.to_row()
+    fields.pop("offset", None)
+    return fields | {"audio_filepath": packed.name, "duration": round(packed.seconds, 6), "sampling_rate": audio.MODEL_RATE, "shard_id": number}
+
+
+def _members(source: str, rows: Iterable[Row], problems: list[Problem], manifest: str, tick: Callable[[], None]) -> Iterator[tuple[Row, Member]]:
+    for row in rows:
+        tick()
+        try:
+            yield row, member(source, row)
+        except NotReadyError as error:
+            problems.append(Problem(code=error.code, message=error.message, file=manifest, line=row.line, fix=error.next_step))
+
+
+def _flac(samples: audio.Samples) -> bytes:
+    pcm = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+    out = memory.BytesIO()
+    sf.write(out, pcm, audio.MODEL_RATE, format="FLAC", subtype="PCM_16")
+    return out.getvalue()

@@ -1,0 +1,120 @@
+"""From manifests and a replay share to a `ShardsRequest`: checks the rows, divides the shares, names the sources, derives the id."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from asrcore.errors import NotReadyError, Problem, UsageError
+from asrcore.io import sha256_json
+from asrcore.locales import AUTO
+from asrcore.manifest import below, manifest_ref, scan_rows
+from asrcore.requests import ManifestRef, Role, ShardSource, ShardsRequest
+
+FORMAT = 1
+"""Raise when shards of equal input come out as other bytes; it is part of every id."""
+
+FLAC_BYTES_PER_SECOND = 32_000
+"""Upper bound for 16-bit FLAC at 16 kHz mono."""
+
+
+class ManifestFacts(NamedTuple):
+    """One checked manifest. `audio_digest` is over the sizes of all audio files, which a manifest's own digest does not see."""
+
+    ref: ManifestRef
+    role: Role
+    rows: int
+    seconds: float
+    skipped: int
+    audio_digest: str
+
+
+def check_manifests(train: Sequence[Path], replay: Sequence[Path], roots: Iterable[Path]) -> tuple[ManifestFacts, ...]:
+    """Reads every manifest and looks at every audio file's size. Raises `manifest_invalid` with all problems of all of them, `manifest_twice`.
+
+    A problem is what the manifest reader finds, `auto` as a tag, and audio that is missing or outside `roots`.
+    """
+    allowed, problems = tuple(roots), list[Problem]()
+    facts = [_check(path, "train", allowed, problems) for path in train] + [_check(path, "replay", allowed, problems) for path in replay]
+    errors = [p for p in problems if p.severity == "error"]
+    if errors:
+        raise NotReadyError("manifest_invalid", f"{len(errors)} rows cannot go into shards (first: {errors[0].code}, {errors[0].where}).",
+                            next_step="correct the rows listed in problems, or mark them with \"_skipme\": true; then call build_shards again.",
+                            problems=errors)  # fmt: skip
+    seen: dict[str, str] = {}
+    for fact in facts:
+        if fact.ref.sha256 in seen:
+            raise UsageError("manifest_twice", f"{fact.ref.path} is given twice, or equals {seen[fact.ref.sha256]}.",
+                             next_step="give every manifest once, as train or as replay.")  # fmt: skip
+        seen[fact.ref.sha256] = fact.ref.path
+    return tuple(facts)
+
+
+def make_request(facts: Sequence[ManifestFacts], replay_share: float, *, utterances_per_shard: int, seed: int, folder: Path) -> ShardsRequest:
+    """The request, its `out` being `folder/shards_<id>`. Equal manifests, audio sizes and options give the same id.
+
+    Train manifests share 1 - `replay_share` by their seconds; replay manifests share the rest evenly, so that a small language is not drowned.
+    """
+    shares = divide_shares([(f.role, f.seconds) for f in facts], replay_share)
+    names = source_names([Path(f.ref.path) for f in facts])
+    sources = tuple(ShardSource(name=n, manifest=f.ref, role=f.role, share=s) for n, f, s in zip(names, facts, shares, strict=True))
+    identity = {
+        "format": FORMAT, "seed": seed, "utterances_per_shard": utterances_per_shard,
+        "sources": [[s.name, s.manifest.sha256, s.role, s.share, f.audio_digest] for s, f in zip(sources, facts, strict=True)],
+    }  # fmt: skip
+    out = folder / f"shards_{sha256_json(identity)[:12]}"
+    return ShardsRequest(sources=sources, utterances_per_shard=utterances_per_shard, seed=seed, out=str(out))
+
+
+def divide_shares(sources: Sequence[tuple[Role, float]], replay_share: float) -> list[float]:
+    """(role, seconds) of each source -> its share of training seconds; the shares sum to 1. Without replay sources train gets all."""
+    train = sum(seconds for role, seconds in sources if role == "train")
+    replays = sum(role == "replay" for role, _ in sources)
+    kept = 1 - replay_share if replays else 1.0
+    return [kept * seconds / train if role == "train" else replay_share / replays for role, seconds in sources]
+
+
+def source_names(paths: Sequence[Path]) -> list[str]:
+    """Names for folders and counters: the file's stem, the folder's name for a plain `manifest.json`; made unique with a number."""
+    names: list[str] = []
+    for path in paths:
+        raw = path.parent.name if path.stem == "manifest" and path.parent.name else path.stem
+        # NeMo reads _OP_ and _CL_ in a path as braces.
+        base = re.sub(r"_+", "_", re.sub(r"[^A-Za-z0-9]", "_", raw)).strip("_").replace("_OP_", "_op_").replace("_CL_", "_cl_")[:56] or "source"
+        number, name = 1, base
+        while name in names:
+            number += 1
+            name = f"{base}_{number}"
+        names.append(name)
+    return names
+
+
+def _check(path: Path, role: Role, roots: tuple[Path, ...], problems: list[Problem]) -> ManifestFacts:
+    ref = manifest_ref(path)
+    rows = skipped = 0
+    seconds = 0.0
+    digest = hashlib.sha256()
+    for row in scan_rows(path, problems):
+        if row.utterance.skipped:
+            skipped += 1
+            continue
+        rows += 1
+        seconds += row.utterance.duration
+        if row.utterance.target_lang == AUTO:
+            problems.append(Problem(code="tag_auto", message="auto is a prompt mode, not a language", file=str(path), line=row.line,
+                                    fix="write the locale that is spoken"))  # fmt: skip
+        if not below(row.audio, roots):
+            problems.append(Problem(code="audio_refused", message="the audio lies outside the data roots", file=str(path), line=row.line,
+                                    fix="move it below a data root, or ask the person to add one"))  # fmt: skip
+            continue
+        try:
+            digest.update(f"{row.line}:{row.audio.stat().st_size}\n".encode())
+        except OSError:
+            problems.append(Problem(code="audio_missing", message="the audio file does not exist", file=str(path), line=row.line,
+                                    fix="restore the file, correct audio_filepath, or remove the row"))  # fmt: skip
+    if rows == 0 and not any(p.severity == "error" and p.file == str(path) for p in problems):
+        problems.append(Problem(code="source_empty", message="the manifest holds no row to train on", file=str(path), fix="leave this manifest out"))
+    return ManifestFacts(ref, role, rows, seconds, skipped, digest.hexdigest())

@@ -1,0 +1,239 @@
+"""Manifests in, a folder of shards out: `python -m asrcore.data.shards request.json`, a job that can be killed and resumed at any point.
+
+    shards_<id>/index.json                 the ShardsResult
+    shards_<id>/SHA256SUMS                 of every tar and manifest; `sha256sum -c` reads it too
+    shards_<id>/<source>/audio_N.tar       and manifest_N.json beside it
+
+Work goes on in a hidden folder beside the final one, which appears by a single rename. Finished shards stay there with their digests, so a
+later attempt writes only what is missing. No row is lost: `_skipme` rows are counted, and a row with bad audio fails the job with all such
+rows listed. Memory: about 170 bytes a row while a manifest is read, 16 afterwards, the rows of one shard and the audio of one utterance.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+from array import array
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from asrcore import io
+from asrcore.data.shard_files import ShardRecord, check_rows, finished_shard, write_shard
+from asrcore.data.shard_request import FLAC_BYTES_PER_SECOND
+from asrcore.errors import NotReadyError, Problem, ToolFault
+from asrcore.fingerprint import check_ref, require_unchanged
+from asrcore.jobs import child
+from asrcore.manifest import Row, refuse_errors, row_positions, rows_at, scan_rows
+from asrcore.requests import ShardedSource, ShardSource, ShardsRequest, ShardsResult
+
+INDEX = "index.json"
+SUMS = "SHA256SUMS"
+SKIPPED = "_skipme"
+
+MAX_PROBLEMS = 1_000
+"""Bad rows listed in an error; its message has the full count."""
+WAV_BYTES_PER_SECOND = 130_000
+"""Upper bound for 64-bit WAV at 16 kHz mono."""
+BYTES_PER_ROW = 4_096
+
+
+class Progress(Protocol):
+    """What a build needs of a job's reporter."""
+
+    def event(self, stage: str, step: int = 0, total: int = 0, message: str = "", **metrics: float) -> None: ...
+
+    def stop_if_asked(self) -> None: ...
+
+
+class _Source(NamedTuple):
+    """One manifest, read once: the lines to pack in their seeded order, and where they stand in the file."""
+
+    spec: ShardSource
+    lines: array[int]
+    positions: array[int]
+    need_bytes: int
+    skipped: int
+
+
+def run(request: ShardsRequest, reporter: Progress) -> ShardsResult:
+    """Builds the shards, or returns those that stand at `request.out` already after verifying them.
+
+    Raises `fingerprint_mismatch`, `manifest_invalid`, `source_empty`, `shards_bad_rows`, `shards_damaged`, `disk_full`.
+    """
+    out = Path(request.out)
+    if out.exists():
+        return _standing(out)
+    require_unchanged([p for source in request.sources for p in check_ref(source.manifest)], "call build_shards again: the manifests have changed.")
+    sources = [_read(spec, request.seed) for spec in request.sources]
+    staging = out.with_name(f".{out.name}.staging")
+    _clean(staging)
+    # What is staged already is on the disk, so a resumed job needs that much less.
+    io.require_disk(out.parent, max(0, sum(s.need_bytes for s in sources) - _size(staging)))
+    try:
+        records = _write_all(request, sources, staging, reporter)
+    except NotReadyError:
+        shutil.rmtree(staging, ignore_errors=True)  # these rows need other input, which has another id
+        raise
+    result = _result(request, sources, records)
+    _finish(staging, out, result, records)
+    return result
+
+
+def verify_shards(root: Path) -> list[Problem]:
+    """Every file against SHA256SUMS, and every row against its tar. Empty when all is well."""
+    try:
+        index = ShardsResult.model_validate_json((root / INDEX).read_bytes())
+        sums = dict(_sum_line(line) for line in (root / SUMS).read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError) as error:
+        return [_damage(root, f"{INDEX} or {SUMS} is missing or unreadable ({type(error).__name__})")]
+    listed = {name: shard for source in index.sources for shard in source.shards for name in (shard.tar, shard.manifest)}
+    problems = [_damage(root / name, f"stands in only one of {INDEX} and {SUMS}") for name in sorted(set(listed) ^ set(sums))]
+    for name in sorted(set(listed) & set(sums)):
+        if not (root / name).is_file():
+            problems.append(_damage(root / name, "is missing"))
+        elif (found := io.sha256_file(root / name)) != sums[name]:
+            problems.append(_damage(root / name, f"has sha256 {found[:12]}, expected {sums[name][:12]}"))
+        elif name == listed[name].tar and found != listed[name].sha256:
+            problems.append(_damage(root / name, f"has another sha256 than {INDEX} says"))
+    return problems
+
+
+def _read(spec: ShardSource, seed: int) -> _Source:
+    path = Path(spec.manifest.path)
+    problems: list[Problem] = []
+    lines = array("Q")
+    need = skipped = 0
+    for row in scan_rows(path, problems):
+        if row.utterance.skipped:
+            skipped += 1
+            continue
+        lines.append(row.line)
+        need += _need(row)
+    refuse_errors(path, problems)
+    if not lines:
+        raise NotReadyError("source_empty", f"{path} holds no row to train on ({skipped} are marked {SKIPPED}).",
+                            next_step="pass a manifest with rows, or leave this one out.")  # fmt: skip
+    random.Random(f"{seed}:{spec.name}").shuffle(lines)
+    return _Source(spec, lines, row_positions(path), need, skipped)
+
+
+def _need(row: Row) -> int:
+    """Upper bound of a row's bytes in a tar: 16-bit FLAC, or a copy of the file unless it is too large for that, so a longer recording."""
+    seconds = row.utterance.duration
+    try:
+        size = row.audio.stat().st_size
+    except OSError:
+        size = 0  # found and listed when the row is packed
+    return max(round(seconds * FLAC_BYTES_PER_SECOND), size if size <= seconds * WAV_BYTES_PER_SECOND else 0) + BYTES_PER_ROW
+
+
+def _write_all(request: ShardsRequest, sources: list[_Source], staging: Path, reporter: Progress) -> dict[str, list[ShardRecord]]:
+    problems: list[Problem] = []
+    records: dict[str, list[ShardRecord]] = defaultdict(list)
+    total, done = sum(len(s.lines) for s in sources), 0
+    reporter.event("shards", 0, total)
+    for source in sources:
+        folder = staging / source.spec.name
+        for number, start in enumerate(range(0, len(source.lines), request.utterances_per_shard)):
+            lines = source.lines[start : start + request.utterances_per_shard]
+            record = _shard(source, folder, staging, number, lines, problems, reporter.stop_if_asked)
+            if record is not None:
+                records[source.spec.name].append(record)
+            done += len(lines)
+            reporter.event("shards", done, total, f"{source.spec.name} shard {number}", bad_rows=len(problems))
+    if problems:
+        shown = problems[:MAX_PROBLEMS]
+        raise NotReadyError("shards_bad_rows", f"the audio of {len(problems)} rows cannot be used (first: {problems[0].where}).",
+                            next_step="correct the rows, or mark them with \"_skipme\": true, then call build_shards again.", problems=shown)  # fmt: skip
+    return records
+
+
+def _shard(source: _Source, folder: Path, staging: Path, number: int, lines: array[int], problems: list[Problem],
+           tick: Callable[[], None]) -> ShardRecord | None:  # fmt: skip
+    path = Path(source.spec.manifest.path)
+    if not problems and (record := finished_shard(folder, staging, number)):
+        tick()
+        return record
+    rows = rows_at(path, lines, source.positions)
+    if problems:
+        check_rows(source.spec.name, rows, problems, str(path), tick)
+        return None
+    return write_shard(folder, staging, number, source.spec.name, rows, problems, str(path), tick)
+
+
+def _result(request: ShardsRequest, sources: list[_Source], records: dict[str, list[ShardRecord]]) -> ShardsResult:
+    out = Path(request.out)
+    made: list[ShardedSource] = []
+    for source in sources:
+        own = records[source.spec.name]
+        by_locale: dict[str, float] = defaultdict(float)
+        for record in own:
+            for locale, seconds in record.seconds_by_locale.items():
+                by_locale[locale] += seconds
+        made.append(ShardedSource(
+            name=source.spec.name, role=source.spec.role, share=source.spec.share, weight=source.spec.share,
+            utterances=sum(r.file.utterances for r in own), seconds=round(sum(r.file.seconds for r in own), 6),
+            seconds_by_locale={k: round(v, 6) for k, v in sorted(by_locale.items())}, shards=tuple(r.file for r in own),
+        ))  # fmt: skip
+    weights = loader_weights([(s.share, s.seconds / s.utterances) for s in made])
+    weighted = tuple(s.model_copy(update={"weight": w}) for s, w in zip(made, weights, strict=True))
+    return ShardsResult(shards_id=out.name, root=str(out), sources=weighted, skipped={SKIPPED: sum(s.skipped for s in sources)})
+
+
+def loader_weights(shares: list[tuple[float, float]]) -> list[float]:
+    """(share of seconds, mean duration in seconds) of each source -> its chance of giving the next utterance.
+
+    The loader draws utterances, not seconds: with equal weights a source of long utterances would take more than its share.
+    """
+    raw = [share / mean for share, mean in shares]
+    return [weight / sum(raw) for weight in raw]
+
+
+def _finish(staging: Path, out: Path, result: ShardsResult, records: dict[str, list[ShardRecord]]) -> None:
+    pairs = sorted(pair for own in records.values() for r in own for pair in ((r.file.tar, r.file.sha256), (r.file.manifest, r.manifest_sha256)))
+    io.write_text(staging / SUMS, "".join(f"{digest}  {name}\n" for name, digest in pairs))
+    io.write_json(staging / INDEX, result)
+    kept = {staging / name for name, _ in pairs} | {staging / SUMS, staging / INDEX}
+    for file in [f for f in staging.rglob("*") if f.is_file() and f not in kept]:
+        file.unlink()
+    for source in result.sources:
+        io.fsync_folder(staging / source.name)
+    os.replace(staging, out)
+    io.fsync_folder(out.parent)
+
+
+def _standing(out: Path) -> ShardsResult:
+    problems = verify_shards(out)
+    if problems:
+        raise ToolFault("shards_damaged", f"{out} is not what was built ({len(problems)} files).",
+                        next_step=f"remove {out} and call build_shards again.", problems=problems)  # fmt: skip
+    return ShardsResult.model_validate_json((out / INDEX).read_bytes()).model_copy(update={"root": str(out)})
+
+
+def _clean(staging: Path) -> None:
+    """Drops what a killed attempt left half-written."""
+    for part in staging.rglob("*.part"):
+        part.unlink()
+
+
+def _size(folder: Path) -> int:
+    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+
+
+def _sum_line(line: str) -> tuple[str, str]:
+    found = re.fullmatch(r"([0-9a-f]{64})  (\S.*)", line)
+    if found is None:
+        raise ValueError("not a line of sha256sum")
+    return found[2], found[1]
+
+
+def _damage(path: Path, what: str) -> Problem:
+    return Problem(code="shard_damaged", message=f"{path.name} {what}", file=str(path), fix="build the shards again")
+
+
+if __name__ == "__main__":
+    child.main(ShardsRequest, run)

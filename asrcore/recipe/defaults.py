@@ -1,0 +1,129 @@
+"""The recipe's values and their reasons (facts: upstream 2.3, 2.6, 2.8, 3.12, 3.14)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from asrcore.checkpoint import CheckpointInfo
+from asrcore.recipe.spec import Decision, FinetuneSpec
+from asrcore.requests import ShardsResult
+
+SMALL_D_MODEL = 512
+"""Encoder width below which the published rates for the 0.6 B model do not apply."""
+SMALL_LR = 5e-4
+LARGE_DATA_HOURS = 20.0
+EPOCHS = 7.0
+MIN_STEPS, MAX_STEPS = 200, 8000
+SMALL_BATCH = 16
+BATCH_SECONDS = 200.0
+"""Audio seconds in a batch of the published fine-tunes on 80 GB."""
+MAX_CANDIDATE_GAP = 500
+CANDIDATES = 5
+
+
+class Data(NamedTuple):
+    """What the defaults need to know of the shards. `target_draws` is the share of drawn utterances that are from train sources."""
+
+    train_hours: float
+    train_utterances: int
+    mean_seconds: float
+    target_draws: float
+    replay_share: float
+
+
+class Recipe(NamedTuple):
+    batch_size: int
+    max_steps: int
+    peak_lr: float
+    warmup_steps: int
+    candidate_every: int
+    decisions: tuple[Decision, ...]
+
+
+def describe(shards: ShardsResult) -> Data:
+    weight = sum(source.weight for source in shards.sources)
+    train = [source for source in shards.sources if source.role == "train"]
+    drawn_seconds = sum(source.weight / weight * source.seconds / source.utterances for source in shards.sources)
+    return Data(
+        train_hours=sum(source.seconds for source in train) / 3600, train_utterances=sum(source.utterances for source in train),
+        mean_seconds=drawn_seconds, target_draws=sum(source.weight for source in train) / weight,
+        replay_share=sum(source.share for source in shards.sources if source.role == "replay"),
+    )  # fmt: skip
+
+
+def decide(spec: FinetuneSpec, base: CheckpointInfo, data: Data, *, refinement: bool) -> Recipe:
+    """Every value that the spec left open, each with its reason; a value the spec set is kept and marked `asked`."""
+    small = base.d_model < SMALL_D_MODEL
+    batch, batch_reason = _batch(small, data)
+    batch = spec.batch_size or batch
+    steps, steps_reason = _steps(batch, data)
+    steps = spec.max_steps or steps
+    rate, rate_reason = _rate(small, base, data, refinement=refinement)
+    rate = spec.peak_lr or rate
+    warmup = min(math.ceil(steps * (0.02 if steps >= 1000 else 0.1)), steps - 1)
+    every = max(1, min(MAX_CANDIDATE_GAP, steps // CANDIDATES))
+    auto = {"unified": "half of the utterances carry the auto prompt and a written tag, so that auto survives tuning",
+            "auto": "only auto is trained; a fixed language prompt will drift", "langID": "auto is not trained and may get worse"}  # fmt: skip
+    return Recipe(batch, steps, rate, warmup, every, (
+        Decision(name="surface", value=spec.surface, asked=spec.surface != "full", reason=_surface_reason(spec)),
+        Decision(name="batch_size", value=str(batch), asked=spec.batch_size is not None, reason=_reason(spec.batch_size, batch_reason)),
+        Decision(name="max_steps", value=str(steps), asked=spec.max_steps is not None, reason=_reason(spec.max_steps, steps_reason)),
+        Decision(name="peak_lr", value=f"{rate:g}", asked=spec.peak_lr is not None, reason=_reason(spec.peak_lr, rate_reason)),
+        Decision(name="schedule", value=f"linear warm-up over {warmup} steps, then cosine to the end at step {steps}",
+                 reason="one max_steps for loop and schedule; a schedule that ends elsewhere trains at the wrong rate without a word"),
+        Decision(name="candidate_every", value=str(every), reason="whole steps, at most a fifth of the run: early candidates are often best, and the last may be the worst"),
+        Decision(name="selection", value=f"dev error rate, streamed at att_context_size {list(spec.att_context_size)}",
+                 reason="ranked as it will be served; in-training WER is raw, offline and randomly prompted"),
+        Decision(name="prompt_mode", value=spec.prompt_mode, asked=spec.prompt_mode != "unified", reason=auto[spec.prompt_mode]),
+        Decision(name="replay_share", value=f"{data.replay_share:.2f}",
+                 reason="share of audio from other languages or domains, as the shards were built; without any, full fine-tunes forget"),
+    ))  # fmt: skip
+
+
+def _reason(asked: object, reason: str) -> str:
+    return reason if asked is None else f"asked for; the default: {reason}"
+
+
+def _batch(small: bool, data: Data) -> tuple[int, str]:
+    if small:
+        return SMALL_BATCH, f"{SMALL_BATCH} utterances keep a step of a small model under a second on a CPU"
+    batch = max(4, min(64, round(BATCH_SECONDS / data.mean_seconds)))
+    return (
+        batch,
+        f"about {BATCH_SECONDS:.0f} s of audio at {data.mean_seconds:.1f} s an utterance, as in published runs on 80 GB; halve it for less memory",
+    )
+
+
+def _steps(batch: int, data: Data) -> tuple[int, str]:
+    wanted = EPOCHS * data.train_utterances / (batch * data.target_draws)
+    steps = max(MIN_STEPS, min(MAX_STEPS, 10 * math.ceil(wanted / 10)))
+    seen = steps * batch * data.target_draws / data.train_utterances
+    bounded = "" if MIN_STEPS < steps < MAX_STEPS else f" (bounded to {MIN_STEPS}-{MAX_STEPS} steps)"
+    return (
+        steps,
+        f"the {data.train_utterances} train utterances are seen {seen:.1f} times{bounded}; gains come early, long runs mostly forget",
+    )
+
+
+def _rate(small: bool, base: CheckpointInfo, data: Data, *, refinement: bool) -> tuple[float, str]:
+    hours = f"{data.train_hours:.1f} h of train data"
+    if small:
+        rate = SMALL_LR / 5 if refinement else SMALL_LR
+        return rate, f"the base is small (d_model {base.d_model}); rates for the 0.6 B model would hardly move it, and {SMALL_LR:g} worked on it in trials with synthetic speech" + (
+            ", a fifth of it for refining a tuned checkpoint" if refinement else "")  # fmt: skip
+    if refinement:
+        return 1e-5, "the base is a tuned checkpoint: refinement rate"
+    if data.train_hours < LARGE_DATA_HOURS:
+        return 3e-5, f"{hours} is under {LARGE_DATA_HOURS:.0f} h: the lower of NVIDIA's two rates"
+    return 1e-4, f"{hours} is at least {LARGE_DATA_HOURS:.0f} h: NVIDIA's rate for large data"
+
+
+def _surface_reason(spec: FinetuneSpec) -> str:
+    match spec.surface:
+        case "full":
+            return "all tensors move: the public fine-tunes with large gains are full ones"
+        case "decoder_joint":
+            return "only prediction network and joint move: new words and style, little acoustics"
+        case "prompt":
+            return "only the prompt kernel moves: the smallest step, keeps the encoder as it is"

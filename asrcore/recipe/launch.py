@@ -1,0 +1,39 @@
+"""Plan -> job: the stored request is submitted unchanged, after proof that its inputs are still the ones that were planned with."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+from asrcore.fingerprint import check_ref, check_shards, require_unchanged
+from asrcore.jobs import JobView, submit
+from asrcore.recipe.plan import load_plan
+from asrcore.requests import TrainRequest
+from asrcore.workspace import Workspace
+
+GRACE_S = 30.0
+STATE_BYTES_PER_S = 50e6
+"""Slowest disk that a state must fit through between SIGTERM and SIGKILL."""
+
+
+def launch_plan(ws: Workspace, plan_id: str, *, force_new: bool = False) -> JobView:
+    """Starts the run of a plan, or finds it: the same plan is one run unless `force_new`, which trains it again under a new run id.
+
+    Raises `plan_not_found`, `fingerprint_mismatch` with every changed or missing file, and what `submit` raises.
+    """
+    request = load_plan(ws, plan_id).request
+    require_unchanged([*check_ref(request.base), *check_ref(request.dev), *check_shards(request.shards)],
+                      next_step="put the original files back, or call plan_finetune again.")  # fmt: skip
+    if force_new:
+        request = _fresh(request)
+    size = Path(request.base.path).stat().st_size
+    return submit(ws, "train", request, grace_s=GRACE_S + 3 * size / STATE_BYTES_PER_S)
+
+
+def _fresh(request: TrainRequest) -> TrainRequest:
+    """The same training in the first run folder that is not taken."""
+    for number in count(2):
+        run_id, out = f"{request.run_id}_{number}", f"{request.out}_{number}"
+        if not Path(out).exists():
+            return request.model_copy(update={"run_id": run_id, "out": out})
+    raise AssertionError

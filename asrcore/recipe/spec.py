@@ -1,0 +1,100 @@
+"""What a fine-tune is asked to be, and what a plan answers. Rates are peak values, not Noam multipliers (facts: upstream 2.3)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from asrcore.checkpoint import EMBEDDED
+from asrcore.requests import Role, Surface, TrainPromptMode, TrainRequest
+from asrcore.results import Frozen
+
+
+class FinetuneSpec(Frozen):
+    """The wish. Whatever is left out is decided by the plan, with the reason."""
+
+    shards_id: str = Field(pattern=r"^shards_[0-9a-f]{12}$", description="Training data: the id that build_shards gave.")
+    dev_manifest: str = Field(
+        min_length=1, description="Manifest that ranks the candidates; below a data root, disjoint from the training data."
+    )
+    base: str = Field(
+        default=EMBEDDED,
+        min_length=1,
+        description='"embedded", a .nemo path, a run id (refinement), or a hub id such as nvidia/nemotron-3.5-asr-streaming-0.6b.',
+    )
+    surface: Surface = Field(
+        default="full", description="Tensors that may move: full, decoder_joint (prediction network and joint), or prompt (prompt kernel)."
+    )
+    max_steps: int | None = Field(default=None, ge=1, le=1_000_000, description="Optimiser steps; left out: from the amount of data.")
+    peak_lr: float | None = Field(
+        default=None, gt=0, le=0.1, allow_inf_nan=False, description="Peak AdamW rate; left out: from hours and model size."
+    )
+    batch_size: int | None = Field(
+        default=None, ge=1, le=1024, description="Utterances a step; left out: from model size and mean duration."
+    )
+    prompt_mode: TrainPromptMode = Field(
+        default="unified", description="Prompts in training: langID, auto, or unified (half and half, keeps auto alive)."
+    )
+    att_context_size: tuple[int, int] = Field(
+        default=(56, 0), description="[left, right] frames at which candidates are ranked: the latency you will serve."
+    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of data order, prompts and dropout.")
+
+
+class Decision(Frozen):
+    """One value of the recipe, and why it is what it is. `asked` is True when the spec set it."""
+
+    name: str
+    value: str
+    reason: str
+    asked: bool = False
+
+
+class SourceUse(Frozen):
+    """What the run will see of one source, expected from the sampling weights. `epochs` is how often an utterance is seen on average."""
+
+    source: str
+    role: Role
+    utterances: int
+    hours: float
+    share_of_audio: float
+    expected_utterances: int
+    epochs: float
+
+
+class Estimates(Frozen):
+    """Rough: good for "fits or not" and "minutes or days". `basis` says where the speed comes from."""
+
+    steps: int
+    seconds: float | None
+    basis: str
+    memory_gb: float
+    disk_gb: float
+
+
+class Gain(Frozen):
+    """What to expect on the target set: evidence, or an honest `unknown`."""
+
+    expected: Literal["evidence", "unknown"]
+    evidence: tuple[str, ...] = ()
+
+
+class PlanSummary(Frozen):
+    """A plan as the tools show it. Everything that was decided is in `decisions`; the full request lies in the ledger under `plan_id`."""
+
+    plan_id: str
+    run_id: str
+    spec: FinetuneSpec
+    decisions: tuple[Decision, ...]
+    sources: tuple[SourceUse, ...]
+    estimates: Estimates
+    expected_gain: Gain
+    command: str = Field(description="The process that launch_finetune starts, in the job's folder.")
+
+
+class Plan(Frozen):
+    """A ledger row of kind `plan`: the summary, and the fully resolved request that launch_finetune submits unchanged."""
+
+    summary: PlanSummary
+    request: TrainRequest

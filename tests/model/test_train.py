@@ -1,0 +1,150 @@
+"""A fine-tune from request to `best.nemo`, on the embedded base: what it writes, counts, moves and refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asrcore.errors import NotReadyError, ToolFault
+from asrcore.requests import TrainRequest, TrainResult
+from tests.model.runs import Bench, Watch, weights
+
+pytestmark = pytest.mark.heavy
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("train"))
+
+
+@pytest.fixture(scope="module")
+def base_weights(bench: Bench) -> dict[str, Any]:
+    from asrcore.model.restore import restore
+
+    return restore(Path(bench.base.path), threads=1).state_dict()
+
+
+@pytest.fixture(scope="module")
+def trained(bench: Bench) -> tuple[TrainRequest, TrainResult, Watch]:
+    request = bench.request("whole")
+    result, watch = bench.train(request)
+    assert result is not None
+    return request, result, watch
+
+
+def test_candidates_come_at_whole_steps_and_at_the_end_and_the_best_is_the_result(trained: tuple[TrainRequest, TrainResult, Watch]) -> None:
+    """Trap 3.5."""
+    request, result, _ = trained
+    assert [candidate.step for candidate in result.candidates] == [4, 6]
+    best = min(result.candidates, key=lambda candidate: (candidate.dev_wer, candidate.step))
+    assert result.best_step == best.step
+    assert json.loads((Path(best.path) / "candidate.json").read_text(encoding="utf-8"))["dev_wer"] == best.dev_wer
+    assert result.best.path == str(Path(request.out) / "best.nemo")
+
+
+def test_the_checkpoint_restores_with_the_best_weights_and_the_bases_own_config(
+    bench: Bench, trained: tuple[TrainRequest, TrainResult, Watch]
+) -> None:
+    import torch
+
+    from asrcore.checkpoint import read_checkpoint
+    from asrcore.model.restore import restore
+
+    _, result, _ = trained
+    tuned, base = read_checkpoint(Path(result.best.path)), read_checkpoint(Path(bench.base.path))
+    assert tuned.sha256 == result.best.sha256
+    assert tuned.model_copy(update={"path": "", "sha256": "", "size_bytes": 0}) == base.model_copy(
+        update={"path": "", "sha256": "", "size_bytes": 0}
+    )
+    best = next(candidate for candidate in result.candidates if candidate.step == result.best_step)
+    restored = restore(Path(result.best.path), threads=1)
+    saved = weights(Path(best.path))
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in restored.state_dict().items())
+    assert restored.spec_augmentation is not None
+
+
+def test_what_each_source_gave_to_steps_is_counted(trained: tuple[TrainRequest, TrainResult, Watch]) -> None:
+    """Trap 3.13."""
+    request, result, _ = trained
+    assert sum(c.utterances for c in result.consumed) == request.max_steps * request.batch_size
+    by_role = {c.role: c for c in result.consumed}
+    assert by_role["train"].seconds_by_locale.keys() == {"el-GR"}
+    assert by_role["replay"].seconds_by_locale.keys() == {"bg-BG"}
+    for consumed in result.consumed:
+        assert consumed.seconds == pytest.approx(sum(consumed.seconds_by_locale.values()), abs=0.02)
+
+
+def test_progress_names_loss_rate_and_speed_and_the_dev_rates_of_base_and_candidates(
+    trained: tuple[TrainRequest, TrainResult, Watch],
+) -> None:
+    request, result, watch = trained
+    steps = {step: metrics for step, _, metrics in watch.seen if "loss" in metrics}
+    assert sorted(steps) == list(range(1, request.max_steps + 1))
+    assert all({"loss", "lr", "utterances_per_s", "audio_hours_per_hour"} <= set(metrics) for metrics in steps.values())
+    assert steps[1]["lr"] == pytest.approx(request.peak_lr)
+    assert steps[request.max_steps]["lr"] == pytest.approx(request.min_lr)
+    rates = [metrics["dev_wer"] for _, _, metrics in watch.seen if "dev_wer" in metrics]
+    assert rates == [result.base_dev_wer, *(candidate.dev_wer for candidate in result.candidates)]
+
+
+def test_a_stopped_and_resumed_run_ends_with_the_very_weights_of_one_that_was_not(
+    bench: Bench, trained: tuple[TrainRequest, TrainResult, Watch]
+) -> None:
+    """Trap 3.21: nothing is repeated or skipped, though the stop falls between two candidates."""
+    import torch
+
+    _, whole, _ = trained
+    request = bench.request("stopped")
+    assert bench.train(request, stop_at=2)[0] is None
+    resumed, watch = bench.train(request)
+    assert resumed is not None
+    assert resumed.resumed_from == 2
+    assert min(step for step, _, metrics in watch.seen if "loss" in metrics) == 3
+    assert resumed.consumed == whole.consumed
+    assert resumed.base_dev_wer == whole.base_dev_wer
+    assert [c.dev_wer for c in resumed.candidates] == [c.dev_wer for c in whole.candidates]
+    expected, found = weights(Path(whole.candidates[-1].path)), weights(Path(resumed.candidates[-1].path))
+    assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
+
+
+def test_a_state_of_another_request_is_refused(bench: Bench) -> None:
+    request = bench.request("other")
+    assert bench.train(request, stop_at=1)[0] is None
+    with pytest.raises(NotReadyError, match="resume_mismatch") as caught:
+        bench.train(request.model_copy(update={"peak_lr": 2e-3}))
+    assert [problem.message for problem in caught.value.problems] == ["request differs"]
+
+
+@pytest.mark.parametrize(("surface", "prefixes"), [("prompt", ("prompt_kernel.",)), ("decoder_joint", ("decoder.", "joint."))])
+def test_a_surface_moves_its_own_tensors_and_no_other(
+    bench: Bench, base_weights: dict[str, Any], surface: str, prefixes: tuple[str, ...]
+) -> None:
+    import torch
+
+    result, _ = bench.train(bench.request(surface, surface=surface, max_steps=4))
+    assert result is not None
+    tuned = weights(Path(result.candidates[-1].path))
+    moved = {name for name, tensor in base_weights.items() if not torch.equal(tensor, tuned[name])}
+    assert moved == {name for name in base_weights if name.startswith(prefixes)}
+    assert result.trainable_parameters == sum(base_weights[name].numel() for name in moved)
+
+
+def test_a_tensor_that_should_move_and_does_not_fails_the_smoke(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from asrcore.model import train_loop
+
+    monkeypatch.setattr(train_loop, "learning_rate", lambda step, request: 0.0)
+    request = bench.request("stuck", weight_decay=0.0)
+    with pytest.raises(ToolFault, match="surface_not_moved"):
+        bench.train(request)
+    assert not (Path(request.out) / "candidates").exists()
+
+
+def test_changed_inputs_are_refused_before_the_model_is_opened(bench: Bench) -> None:
+    request = bench.request("changed")
+    changed = request.model_copy(update={"dev": request.dev.model_copy(update={"sha256": "0" * 64})})
+    with pytest.raises(NotReadyError, match="fingerprint_mismatch"):
+        bench.train(changed)
+    assert not Path(request.out).exists()

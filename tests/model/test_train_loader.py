@@ -1,0 +1,92 @@
+"""Training batches: prompts, tags, sources, order."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from asrcore.errors import NotReadyError
+from asrcore.locales import PROMPT_DICTIONARY
+from asrcore.requests import TrainRequest
+from tests.model.runs import Bench
+
+pytestmark = pytest.mark.heavy
+
+AUTO = PROMPT_DICTIONARY["auto"]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("loader"))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(bench: Bench) -> Any:
+    from pathlib import Path
+
+    from asrcore.model.restore import restore
+
+    return restore(Path(bench.base.path), threads=1).tokenizer
+
+
+def take(request: TrainRequest, tokenizer: Any, count: int, skip: int = 0) -> list[Any]:
+    from asrcore.model.loader import batches
+
+    return list(islice(batches(request, tokenizer, PROMPT_DICTIONARY, sample_rate=16_000, skip=skip), count))
+
+
+def texts(batch: Any, tokenizer: Any) -> list[str]:
+    return [tokenizer.ids_to_text(row[:length].tolist()) for row, length in zip(batch.tokens, batch.token_lens, strict=True)]
+
+
+def test_auto_rows_carry_slot_101_and_end_in_their_tag_and_the_others_neither(bench: Bench, tokenizer: Any) -> None:
+    modes: set[bool] = set()
+    for batch in take(bench.request("tags"), tokenizer, 6):
+        for text, slot, locale in zip(texts(batch, tokenizer), batch.slots.tolist(), batch.locales, strict=True):
+            modes.add(slot == AUTO)
+            assert slot in (AUTO, PROMPT_DICTIONARY[locale])
+            assert text.endswith(f"<{locale}>") == (slot == AUTO)
+    assert modes == {True, False}
+
+
+@pytest.mark.parametrize(("mode", "auto"), [("langID", False), ("auto", True)])
+def test_a_pure_mode_gives_every_row_that_prompt(bench: Bench, tokenizer: Any, mode: str, auto: bool) -> None:
+    (batch,) = take(bench.request("modes", prompt_mode=mode), tokenizer, 1)
+    assert all((slot == AUTO) == auto for slot in batch.slots.tolist())
+
+
+def test_tags_are_left_out_of_auto_rows_when_asked(bench: Bench, tokenizer: Any) -> None:
+    (batch,) = take(bench.request("plain", prompt_mode="auto", emit_tag_in_auto=False), tokenizer, 1)
+    assert not any("<" in text for text in texts(batch, tokenizer))
+
+
+def test_both_sources_are_drawn_in_about_their_weights(bench: Bench, tokenizer: Any) -> None:
+    drawn = [source for batch in take(bench.request("weights"), tokenizer, 40) for source in batch.sources]
+    for source in bench.shards.sources:
+        assert drawn.count(source.name) / len(drawn) == pytest.approx(source.weight, abs=0.12)
+
+
+def test_skipping_batches_gives_just_the_batches_that_would_have_come(bench: Bench, tokenizer: Any) -> None:
+    """Trap 3.21: the order depends on the seed alone, so a resumed run sees what an uninterrupted one would have seen."""
+    import torch
+
+    request = bench.request("skip")
+    whole, rest = take(request, tokenizer, 9), take(request, tokenizer, 4, skip=5)
+    for expected, found in zip(whole[5:], rest, strict=True):
+        assert torch.equal(expected.audio, found.audio)
+        assert torch.equal(expected.tokens, found.tokens)
+        assert torch.equal(expected.slots, found.slots)
+    other = take(request.model_copy(update={"seed": 1}), tokenizer, 1)[0]
+    assert other.audio.shape != whole[0].audio.shape or not torch.equal(other.audio, whole[0].audio)
+
+
+def test_locales_that_cannot_be_prompted_or_tagged_are_all_named_at_once(bench: Bench, tokenizer: Any) -> None:
+    """Trap 3.3."""
+    from asrcore.model.loader import batches
+
+    known = {tag: slot for tag, slot in PROMPT_DICTIONARY.items() if slot not in (PROMPT_DICTIONARY["el-GR"], PROMPT_DICTIONARY["bg-BG"])}
+    with pytest.raises(NotReadyError, match="tags_not_trainable") as caught:
+        next(batches(bench.request("unknown"), tokenizer, known, sample_rate=16_000, skip=0))
+    assert len(caught.value.problems) == 2

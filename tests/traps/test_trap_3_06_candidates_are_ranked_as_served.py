@@ -1,0 +1,42 @@
+"""Trap 3.6: in-training `val_wer` (raw text, offline at 320 ms, two batches) ranks checkpoints by something nobody deploys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asrcore.requests import Candidate, Hypothesis
+from tests.model.runs import Bench
+from tests.traps.test_trap_3_02_dev_prompts_are_fixed import Model
+
+pytestmark = pytest.mark.heavy
+
+
+def test_the_score_is_the_normalised_rate_of_the_whole_dev_set_at_the_serving_latency(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asrcore.model import candidates
+
+    bench, seen = Bench(tmp_path), list[tuple[Path, tuple[int, int]]]()
+
+    def decode(model: Any, manifest: Path, context: tuple[int, int], *rest: Any) -> list[Hypothesis]:
+        seen.append((manifest, context))
+        return [Hypothesis(id="a", locale="el-GR", reference="Ένα, δύο.", text="ένα δύο", raw_text="", tag=None, duration=1.0, line=1)]
+
+    monkeypatch.setattr(candidates, "decode_manifest", decode)
+    request = bench.request("run", att_context_size=(56, 3))
+    assert candidates.dev_error_rate(Model(), request, lambda done: None) == 0.0
+    assert seen == [(Path(request.dev.path), (56, 3))]
+
+
+def test_the_best_candidate_is_the_one_with_the_lowest_dev_rate_and_of_equals_the_earlier(tmp_path: Path) -> None:
+    from asrcore.model.candidates import CandidateStore
+
+    store = CandidateStore(tmp_path)
+    for step, rate, loss in ((10, 30.0, 5.0), (20, 20.0, 9.0), (30, 20.0, 0.1)):
+        store.path(step).mkdir(parents=True)
+        record = Candidate(step=step, path=str(store.path(step)), dev_wer=rate, train_loss=loss)
+        (store.path(step) / "candidate.json").write_text(record.model_dump_json(), encoding="utf-8")
+    assert store.best().step == 20

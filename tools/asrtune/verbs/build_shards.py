@@ -1,0 +1,59 @@
+"""Packs training manifests, and replay manifests of the languages to keep, into tar shards for the training loader.
+
+Use it after inspect_dataset and validate_language_tags, before plan_finetune; dev, test and guard sets stay plain manifests.
+Replay gets replay_share of the training seconds, evenly over its manifests; without replay the other languages are usually forgotten.
+It answers at once with a job id; the job's result holds the shards_id, and utterances, seconds and loader weight of each source.
+No row is dropped in silence: rows marked _skipme are counted, and a row with unusable audio fails the job with every such line listed.
+Cost: all audio is decoded once (an hour of audio in about 10 seconds) and takes up to 115 MB an hour on disk; a stopped job goes on where it was.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from asrcore.data.shard_request import FLAC_BYTES_PER_SECOND, check_manifests, make_request
+from asrcore.errors import Problem, UsageError
+from asrcore.jobs import JobView, submit
+from asrcore.results import Frozen, NextAction, Result
+from asrcore.workspace import Workspace
+
+
+class Input(Frozen):
+    train: tuple[str, ...] = Field(min_length=1, max_length=100, description="Manifests to learn from, each below a data root.")
+    replay: tuple[str, ...] = Field((), max_length=100, description="Manifests of languages and domains to keep.")
+    replay_share: float = Field(0.1, ge=0, le=0.9, allow_inf_nan=False, description="Share of training seconds that replay gets; 0.1 is usual.")
+    utterances_per_shard: int = Field(200, ge=1, le=10_000, description="About 200 mixes well.")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Order of the utterances.")
+
+
+Output = JobView
+
+
+def run(request: Input, ws: Workspace) -> Result[Output]:
+    if request.replay and request.replay_share == 0:
+        raise UsageError("replay_share_zero", "replay manifests are given but replay_share is 0.", next_step="pass replay_share=0.1, or leave replay out.")
+    facts = check_manifests([ws.resolve_data(p) for p in request.train], [ws.resolve_data(p) for p in request.replay], ws.data_roots)
+    need_gb, budget_gb = sum(f.seconds for f in facts) * FLAC_BYTES_PER_SECOND / 1e9, ws.config.budgets.max_disk_gb
+    if need_gb > budget_gb:
+        raise UsageError("disk_budget_exceeded", f"the shards may take {need_gb:.1f} GB, the budget max_disk_gb is {budget_gb:g} GB.",
+                         next_step="pass fewer manifests, or ask the person to raise max_disk_gb in asrtune.toml.")  # fmt: skip
+    wanted = make_request(facts, request.replay_share, utterances_per_shard=request.utterances_per_shard, seed=request.seed, folder=ws.home / "shards")
+    job = submit(ws, "build_shards", wanted)
+    hours, rows = sum(f.seconds for f in facts) / 3600, sum(f.rows for f in facts)
+    shards_id = wanted.out.rsplit("/", 1)[-1]
+    return Result(
+        summary=f"Job {job.job_id} builds {shards_id} from {rows} utterances, {hours:.2f} h, of {len(facts)} manifests; it is {job.state}.",
+        data=job,
+        warnings=tuple(_warnings(request, sum(f.skipped for f in facts))),
+        next_actions=(NextAction(tool="get_job", arguments={"job_id": job.job_id, "wait_s": 45}, why=f"waits until {shards_id} is built"),),
+    )
+
+
+def _warnings(request: Input, skipped: int) -> list[Problem]:
+    found: list[Problem] = []
+    if not request.replay:
+        found.append(Problem(code="replay_missing", message="no replay: a fine-tune on this alone usually forgets the other languages",
+                             fix="pass replay manifests in the languages to keep", severity="warning"))  # fmt: skip
+    if skipped:
+        found.append(Problem(code="rows_skipped", message=f"{skipped} rows are marked _skipme and left out", severity="info"))
+    return found
