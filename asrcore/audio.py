@@ -16,6 +16,9 @@ from asrcore.errors import NotReadyError, clean_text
 MODEL_RATE = 16_000
 """Sample rate of the model family, in Hz."""
 
+DURATION_TOLERANCE = 0.2
+"""Seconds that NeMo's tarred reader forgives between a row's duration and its file; nearer than that a row is the whole file."""
+
 Samples = NDArray[np.float32]
 
 _BLOCK = 1 << 20

@@ -51,7 +51,9 @@ class CheckpointInfo(Frozen):
 def read_checkpoint(path: Path) -> CheckpointInfo:
     """Reads and checks one `.nemo`. Raises `checkpoint_missing`, `checkpoint_not_nemo` or `checkpoint_not_prompt_class`."""
     if not path.is_file():
-        raise UsageError("checkpoint_missing", f"there is no checkpoint file at {path}.", next_step='pass a .nemo file, or base="embedded".')
+        raise UsageError(
+            "checkpoint_missing", f"there is no checkpoint file at {path}.", next_step='pass a .nemo file, or base="embedded".'
+        )
     stat = path.stat()
     return _read(path.resolve(), stat.st_size, stat.st_mtime_ns)
 
@@ -165,7 +167,9 @@ def _not_nemo(path: Path, why: str) -> NotReadyError:
 
 def _is_hub_id(name: str) -> bool:
     owner, slash, model = name.partition("/")
-    return bool(slash) and all(part.replace("-", "").replace("_", "").replace(".", "").isalnum() and not part.startswith(".") for part in (owner, model))
+    return bool(slash) and all(
+        part.replace("-", "").replace("_", "").replace(".", "").isalnum() and not part.startswith(".") for part in (owner, model)
+    )
 
 
 def _from_hub(name: str) -> Path:

@@ -24,7 +24,14 @@ def check_shards(shards: ShardsResult) -> list[Problem]:
     try:
         sums = {name: digest for digest, name in (line.split("  ", 1) for line in (root / SUMS).read_text(encoding="utf-8").splitlines())}
     except (OSError, ValueError):
-        return [Problem(code="file_missing", message="the list of digests is missing or unreadable", file=str(root / SUMS), fix="build the shards again")]
+        return [
+            Problem(
+                code="file_missing",
+                message="the list of digests is missing or unreadable",
+                file=str(root / SUMS),
+                fix="build the shards again",
+            )
+        ]
     problems: list[Problem] = []
     for shard in (shard for source in shards.sources for shard in source.shards):
         problems += [*_check(root / shard.tar, shard.sha256), *_check(root / shard.manifest, sums.get(shard.manifest, ""))]

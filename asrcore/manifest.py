@@ -22,7 +22,13 @@ from asrcore import io
 from asrcore.errors import NotReadyError, Problem, UsageError
 from asrcore.requests import ManifestRef
 
-ALIASES = {"audio_file": "audio_filepath", "audio_filename": "audio_filepath", "sentence": "text", "language": "target_lang", "lang": "target_lang"}
+ALIASES = {
+    "audio_file": "audio_filepath",
+    "audio_filename": "audio_filepath",
+    "sentence": "text",
+    "language": "target_lang",
+    "lang": "target_lang",
+}
 """Other spellings, read with one warning a manifest. `lang` alone stands for `target_lang`; both must agree."""
 SKIP_MARK = "_skipme"
 """NeMo's mark for a row to leave out: true or a reason."""
@@ -136,7 +142,11 @@ def manifest_ref(path: Path, name: str | None = None) -> ManifestRef:
     path = path.resolve()
     if not path.is_file():
         raise UsageError("manifest_missing", f"there is no manifest file at {path}.", next_step="pass the path of a JSON-lines manifest.")
-    return ManifestRef(name=name or (path.parent.name if path.stem == "manifest" and path.parent.name else path.stem), path=str(path), sha256=io.sha256_file(path))
+    return ManifestRef(
+        name=name or (path.parent.name if path.stem == "manifest" and path.parent.name else path.stem),
+        path=str(path),
+        sha256=io.sha256_file(path),
+    )
 
 
 def below(path: Path, roots: Iterable[Path]) -> bool:
@@ -188,7 +198,12 @@ class _Reader:
 
     def _fields(self, line: int, raw: bytes) -> dict[str, Any] | None:
         if raw.startswith(_BOM):
-            self.report("manifest_bom", "the line starts with a byte order mark, which NeMo's reader refuses", line, "save the file as UTF-8 without BOM")
+            self.report(
+                "manifest_bom",
+                "the line starts with a byte order mark, which NeMo's reader refuses",
+                line,
+                "save the file as UTF-8 without BOM",
+            )
             raw = raw[len(_BOM) :]
         try:
             text = raw.decode("utf-8")
@@ -201,10 +216,17 @@ class _Reader:
         try:
             value: object = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            self.report("manifest_not_json", f"the line is not JSON ({_json_reason(error)})", line, "write one complete JSON object on this line")
+            self.report(
+                "manifest_not_json", f"the line is not JSON ({_json_reason(error)})", line, "write one complete JSON object on this line"
+            )
             return None
         if not isinstance(value, dict):
-            self.report("manifest_not_object", f"the line holds a JSON {type(value).__name__}, not an object", line, "write one JSON object on this line")
+            self.report(
+                "manifest_not_object",
+                f"the line holds a JSON {type(value).__name__}, not an object",
+                line,
+                "write one JSON object on this line",
+            )
             return None
         return cast("dict[str, Any]", value)
 
@@ -215,7 +237,9 @@ class _Reader:
             fields[name] = fields[alias] if alias == "lang" else fields.pop(alias)
             if alias not in self.aliases:
                 self.aliases.add(alias)
-                self.report("manifest_alias", f"field {alias} is read as {name} (first on this line)", line, f"rename {alias} to {name}", "warning")
+                self.report(
+                    "manifest_alias", f"field {alias} is read as {name} (first on this line)", line, f"rename {alias} to {name}", "warning"
+                )
 
     def _report_field(self, line: int, name: str, kind: str, message: str) -> None:
         shown = name if name in Utterance.model_fields else "an extra field"

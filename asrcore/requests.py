@@ -140,7 +140,7 @@ class TrainRequest(Frozen):
     fastemit_lambda: float = 5e-3
     seed: int = 0
     out: str
-    """Run folder: candidates/step_N/{weights.safetensors,candidate.json}, best.nemo, state.pt."""
+    """Run folder: candidates/step_N/{weights.safetensors,candidate.json}, best.nemo, state.safetensors."""
 
 
 class Consumed(Frozen):

@@ -23,8 +23,6 @@ from asrcore.errors import NotReadyError, Problem, clean_text
 from asrcore.manifest import Row, below, scan_rows
 from asrcore.results import Frozen
 
-DURATION_TOLERANCE = 0.2
-"""Seconds that NeMo's tarred reader forgives between manifest and file."""
 DURATION_LIMITS = (("max", 20.0), ("max", 30.0), ("max", 39.99), ("min", 0.1))
 """Duration filters in use: 39.99 and 0.1 s in NeMo's recipe, 20 to 30 s where memory is short (trap 3.17)."""
 SHOWN_NAMES = 10
@@ -123,11 +121,17 @@ class _Inspector:
     def _check_audio(self, row: Row) -> None:
         add, line, utterance = self.findings.add, row.line, row.utterance
         if self.roots is not None and not below(row.audio, self.roots):
-            add("audio_refused", "error", line, "the audio lies outside the data roots", "move it below a data root, or ask the person to add one")
+            add(
+                "audio_refused",
+                "error",
+                line,
+                "the audio lies outside the data roots",
+                "move it below a data root, or ask the person to add one",
+            )
             return
         try:
             info = audio.probe(row.audio)
-            piece = utterance.offset > 0 or utterance.duration < info.seconds - DURATION_TOLERANCE
+            piece = utterance.offset > 0 or utterance.duration < info.seconds - audio.DURATION_TOLERANCE
             samples = audio.decode(row.audio, rate=info.rate, offset=utterance.offset, duration=utterance.duration if piece else None)
         except NotReadyError as error:
             add(error.code, "error", line, _WHAT[error.code], error.next_step)
@@ -140,10 +144,22 @@ class _Inspector:
     def _check_header(self, row: Row, info: audio.AudioInfo, signal: Signal, piece: bool) -> None:
         add, line, utterance = self.findings.add, row.line, row.utterance
         self.by_rate[str(info.rate)] += utterance.duration
-        if not piece and signal.seconds < info.seconds - DURATION_TOLERANCE:
-            add("audio_truncated", "error", line, "the file decodes to less audio than its header promises", "replace the file, or remove the row")
-        elif signal.seconds < utterance.duration - DURATION_TOLERANCE:
-            add("duration_too_long", "error", line, "the manifest's offset and duration reach over the end of the audio", "correct offset and duration")
+        if not piece and signal.seconds < info.seconds - audio.DURATION_TOLERANCE:
+            add(
+                "audio_truncated",
+                "error",
+                line,
+                "the file decodes to less audio than its header promises",
+                "replace the file, or remove the row",
+            )
+        elif signal.seconds < utterance.duration - audio.DURATION_TOLERANCE:
+            add(
+                "duration_too_long",
+                "error",
+                line,
+                "the manifest's offset and duration reach over the end of the audio",
+                "correct offset and duration",
+            )
         elif utterance.offset == 0 and piece:
             add("duration_cuts_audio", "warning", line, "the manifest's duration ends before the audio does; only that part is used",
                 "correct the duration, unless the row is a piece of a longer recording")  # fmt: skip
@@ -159,10 +175,22 @@ class _Inspector:
     def _check_signal(self, line: int, seconds: float, info: audio.AudioInfo, signal: Signal) -> None:
         add = self.findings.add
         if signal.level_dbfs < SILENCE_DBFS:
-            add("audio_silent", "error", line, f"the level is under {SILENCE_DBFS:.0f} dBFS: no speech to learn from", "replace the audio, or remove the row")
+            add(
+                "audio_silent",
+                "error",
+                line,
+                f"the level is under {SILENCE_DBFS:.0f} dBFS: no speech to learn from",
+                "replace the audio, or remove the row",
+            )
             return
         if signal.clipped_share > CLIPPED_SHARE:
-            add("audio_clipped", "warning", line, f"over {CLIPPED_SHARE:.1%} of the samples are cut off at full scale", "use the unclipped recording if there is one")
+            add(
+                "audio_clipped",
+                "warning",
+                line,
+                f"over {CLIPPED_SHARE:.1%} of the samples are cut off at full scale",
+                "use the unclipped recording if there is one",
+            )
         if signal.high_share < NARROW_BAND_SHARE:
             self.narrow_seconds += seconds
             if info.rate >= audio.MODEL_RATE:
@@ -176,7 +204,9 @@ class _Inspector:
         if first_text == hash(text):
             self.findings.add("duplicate", "warning", line, "the same audio with the same text stands further up", "keep one of the rows")
         else:
-            self.findings.add("text_conflict", "error", line, "the same audio with another text stands further up", "keep the row with the right text")
+            self.findings.add(
+                "text_conflict", "error", line, "the same audio with another text stands further up", "keep the row with the right text"
+            )
 
     def report(self, manifest: Path, base_name: str, rows: int, skipped: int) -> InspectReport:
         style, characters = self.transcripts.finish()

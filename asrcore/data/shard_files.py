@@ -25,9 +25,6 @@ from asrcore.manifest import Row
 from asrcore.requests import ShardFile
 from asrcore.results import Frozen
 
-DURATION_TOLERANCE = 0.2
-"""Seconds that NeMo's tarred reader forgives between manifest and file; nearer than that a row is the whole file."""
-
 _COPIED = ("WAV", "WAVEX", "FLAC")
 
 
@@ -93,7 +90,10 @@ def finished_shard(folder: Path, root: Path, number: int) -> ShardRecord | None:
     """The record of a shard that an earlier attempt finished, after checking its bytes; None when it has to be written again."""
     try:
         record = ShardRecord.model_validate_json(record_path(folder, number).read_bytes())
-        same = io.sha256_file(root / record.file.tar) == record.file.sha256 and io.sha256_file(root / record.file.manifest) == record.manifest_sha256
+        same = (
+            io.sha256_file(root / record.file.tar) == record.file.sha256
+            and io.sha256_file(root / record.file.manifest) == record.manifest_sha256
+        )
     except (OSError, ValueError):
         return None
     return record if same else None
@@ -110,10 +110,10 @@ def member(source: str, row: Row) -> Member:
     """
     utterance = row.utterance
     info = audio.probe(row.audio)
-    whole = utterance.offset == 0 and utterance.duration >= info.seconds - DURATION_TOLERANCE
+    whole = utterance.offset == 0 and utterance.duration >= info.seconds - audio.DURATION_TOLERANCE
     samples = audio.decode(row.audio, offset=utterance.offset, duration=None if whole else utterance.duration)
     seconds = len(samples) / audio.MODEL_RATE
-    if seconds < utterance.duration - DURATION_TOLERANCE:
+    if seconds < utterance.duration - audio.DURATION_TOLERANCE:
         raise NotReadyError("duration_too_long", "offset and duration of the row reach over the end of the audio.",
                             next_step="correct offset and duration of the row.")  # fmt: skip
     if whole and info.rate == audio.MODEL_RATE and info.channels == 1 and info.format.split("/")[0] in _COPIED:
@@ -133,10 +133,17 @@ def shard_row(row: Row, packed: Member, number: int) -> dict[str, Any]:
     """The row as the loader reads it: the member's name, its real duration, no offset, extras kept."""
     fields = row.utterance.to_row()
     fields.pop("offset", None)
-    return fields | {"audio_filepath": packed.name, "duration": round(packed.seconds, 6), "sampling_rate": audio.MODEL_RATE, "shard_id": number}
+    return fields | {
+        "audio_filepath": packed.name,
+        "duration": round(packed.seconds, 6),
+        "sampling_rate": audio.MODEL_RATE,
+        "shard_id": number,
+    }
 
 
-def _members(source: str, rows: Iterable[Row], problems: list[Problem], manifest: str, tick: Callable[[], None]) -> Iterator[tuple[Row, Member]]:
+def _members(
+    source: str, rows: Iterable[Row], problems: list[Problem], manifest: str, tick: Callable[[], None]
+) -> Iterator[tuple[Row, Member]]:
     for row in rows:
         tick()
         try:

@@ -53,7 +53,9 @@ def check_manifests(train: Sequence[Path], replay: Sequence[Path], roots: Iterab
     return tuple(facts)
 
 
-def make_request(facts: Sequence[ManifestFacts], replay_share: float, *, utterances_per_shard: int, seed: int, folder: Path) -> ShardsRequest:
+def make_request(
+    facts: Sequence[ManifestFacts], replay_share: float, *, utterances_per_shard: int, seed: int, folder: Path
+) -> ShardsRequest:
     """The request, its `out` being `folder/shards_<id>`. Equal manifests, audio sizes and options give the same id.
 
     Train manifests share 1 - `replay_share` by their seconds; replay manifests share the rest evenly, so that a small language is not drowned.
@@ -83,7 +85,10 @@ def source_names(paths: Sequence[Path]) -> list[str]:
     for path in paths:
         raw = path.parent.name if path.stem == "manifest" and path.parent.name else path.stem
         # NeMo reads _OP_ and _CL_ in a path as braces.
-        base = re.sub(r"_+", "_", re.sub(r"[^A-Za-z0-9]", "_", raw)).strip("_").replace("_OP_", "_op_").replace("_CL_", "_cl_")[:56] or "source"
+        base = (
+            re.sub(r"_+", "_", re.sub(r"[^A-Za-z0-9]", "_", raw)).strip("_").replace("_OP_", "_op_").replace("_CL_", "_cl_")[:56]
+            or "source"
+        )
         number, name = 1, base
         while name in names:
             number += 1
@@ -116,5 +121,7 @@ def _check(path: Path, role: Role, roots: tuple[Path, ...], problems: list[Probl
             problems.append(Problem(code="audio_missing", message="the audio file does not exist", file=str(path), line=row.line,
                                     fix="restore the file, correct audio_filepath, or remove the row"))  # fmt: skip
     if rows == 0 and not any(p.severity == "error" and p.file == str(path) for p in problems):
-        problems.append(Problem(code="source_empty", message="the manifest holds no row to train on", file=str(path), fix="leave this manifest out"))
+        problems.append(
+            Problem(code="source_empty", message="the manifest holds no row to train on", file=str(path), fix="leave this manifest out")
+        )
     return ManifestFacts(ref, role, rows, seconds, skipped, digest.hexdigest())

@@ -67,7 +67,9 @@ def run(request: ShardsRequest, reporter: Progress) -> ShardsResult:
     out = Path(request.out)
     if out.exists():
         return _standing(out)
-    require_unchanged([p for source in request.sources for p in check_ref(source.manifest)], "call build_shards again: the manifests have changed.")
+    require_unchanged(
+        [p for source in request.sources for p in check_ref(source.manifest)], "call build_shards again: the manifests have changed."
+    )
     sources = [_read(spec, request.seed) for spec in request.sources]
     staging = out.with_name(f".{out.name}.staging")
     _clean(staging)
@@ -194,7 +196,9 @@ def loader_weights(shares: list[tuple[float, float]]) -> list[float]:
 
 
 def _finish(staging: Path, out: Path, result: ShardsResult, records: dict[str, list[ShardRecord]]) -> None:
-    pairs = sorted(pair for own in records.values() for r in own for pair in ((r.file.tar, r.file.sha256), (r.file.manifest, r.manifest_sha256)))
+    pairs = sorted(
+        pair for own in records.values() for r in own for pair in ((r.file.tar, r.file.sha256), (r.file.manifest, r.manifest_sha256))
+    )
     io.write_text(staging / SUMS, "".join(f"{digest}  {name}\n" for name, digest in pairs))
     io.write_json(staging / INDEX, result)
     kept = {staging / name for name, _ in pairs} | {staging / SUMS, staging / INDEX}

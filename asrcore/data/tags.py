@@ -51,7 +51,9 @@ class TagUse(Frozen):
     nearest: tuple[str, ...] = Field((), description="Tags of the checkpoint to write instead, best first.")
     rows: int
     hours: float
-    script_share: float | None = Field(description="Share of letters in the locale's script, 0 to 1; null without letters or for an unknown tag.")
+    script_share: float | None = Field(
+        description="Share of letters in the locale's script, 0 to 1; null without letters or for an unknown tag."
+    )
     first_line: int
     untrusted_text: str = Field("", description="An unknown tag as it stands in the manifest, cleaned.")
 
@@ -127,7 +129,9 @@ def check_tags(manifest: Path, base: CheckpointInfo, base_name: str) -> TagRepor
             continue
         uses.setdefault(row.utterance.target_lang, _Use(row.line)).add(row.utterance.duration, checker.check(row))
     findings.drain(problems)
-    described = [_describe(tag, use, base.prompt_dictionary) for tag, use in sorted(uses.items(), key=lambda item: (-item[1].rows, item[0]))]
+    described = [
+        _describe(tag, use, base.prompt_dictionary) for tag, use in sorted(uses.items(), key=lambda item: (-item[1].rows, item[0]))
+    ]
     _report_shared_slots(described, findings)
     return TagReport(verdict=findings.verdict(rows - skipped), manifest=str(manifest), base=base_name, rows=rows, skipped=skipped,
                      tags=tuple(described[:SHOWN_TAGS]), distinct_tags=len(described), findings=findings.result())  # fmt: skip
@@ -147,7 +151,9 @@ def status(tag: str, prompts: Mapping[str, int]) -> Status:
 def canonical(tag: str, prompts: Mapping[str, int]) -> str:
     """The full tag of a known tag's slot: the one of the model card, else the first written as `xx-XX`, else the tag itself."""
     same = [other for other, slot in prompts.items() if slot == prompts[tag]]
-    return next((t for t in same if t in locales.TIERS), tag if _FULL.fullmatch(tag) else next((t for t in same if _FULL.fullmatch(t)), tag))
+    return next(
+        (t for t in same if t in locales.TIERS), tag if _FULL.fullmatch(tag) else next((t for t in same if _FULL.fullmatch(t)), tag)
+    )
 
 
 def nearest_tags(tag: str, prompts: Mapping[str, int], limit: int = 3) -> tuple[str, ...]:

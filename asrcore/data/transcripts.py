@@ -92,7 +92,9 @@ class TranscriptCheck:
                 "use the punctuated transcript of the corpus, or restore punctuation")  # fmt: skip
         if found.digits:
             self.digits += 1
-            add("text_digits", "warning", line, "digits in the text; the base model writes numbers as spoken", "write numbers out as spoken")
+            add(
+                "text_digits", "warning", line, "digits in the text; the base model writes numbers as spoken", "write numbers out as spoken"
+            )
         if found.tags:
             add("text_tag", "error", line, "a locale tag in the text; training adds it where it is wanted, so it would stand there twice",
                 "remove the tag from the text and keep it in target_lang")  # fmt: skip

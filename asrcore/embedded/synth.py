@@ -7,6 +7,7 @@ Everything made here is synthetic; a number measured on it says nothing about re
 from __future__ import annotations
 
 import ctypes
+import importlib
 import io
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 import soxr
-from scipy.signal import butter, sosfilt
+from scipy.signal import butter, sosfilt  # pyright: ignore[reportUnknownVariableType]
 
 Audio = npt.NDArray[np.float32]
 WIDEBAND_HZ = 16_000
@@ -37,7 +38,7 @@ class Espeak:
 
     def __init__(self) -> None:
         try:
-            import espeakng_loader  # pyright: ignore[reportMissingTypeStubs]
+            espeakng_loader: Any = importlib.import_module("espeakng_loader")
         except ImportError as error:
             raise RuntimeError("synthesis needs the development extra: pip install 'asrtune[synth]'") from error
         self._lib: Any = ctypes.cdll.LoadLibrary(espeakng_loader.get_library_path())
@@ -69,7 +70,7 @@ class Espeak:
         if not self._parts:
             raise ValueError(f"espeak said nothing for {text!r}")
         audio = np.concatenate(self._parts).astype(np.float32) / 32768
-        audio = soxr.resample(audio, self.rate, WIDEBAND_HZ)
+        audio = np.asarray(soxr.resample(audio, self.rate, WIDEBAND_HZ), dtype=np.float32)
         return trim(audio * (0.5 / max(1e-3, float(np.abs(audio).max()))))
 
 
@@ -103,7 +104,7 @@ def codec(audio: Audio, container: str, subtype: str) -> Audio:
     buffer = io.BytesIO()
     sf.write(buffer, np.clip(audio, -0.99, 0.99), TELEPHONE_HZ, format=container, subtype=subtype)
     buffer.seek(0)
-    return sf.read(buffer, dtype="float32")[0][: len(audio)]
+    return np.asarray(sf.read(buffer, dtype="float32")[0][: len(audio)], dtype=np.float32)
 
 
 def pink(length: int, rng: np.random.Generator) -> Audio:

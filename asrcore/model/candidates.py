@@ -22,7 +22,7 @@ KEEP = 3
 """Candidates whose weights are kept besides the last one; `candidate.json` of all stays."""
 WEIGHTS = "weights.safetensors"
 RECORD = "candidate.json"
-DECODE_BATCH = 16
+DECODE_BATCH = 32
 
 
 def dev_error_rate(model: Any, request: TrainRequest, on_progress: Callable[[int], None]) -> float:

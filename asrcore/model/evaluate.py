@@ -112,7 +112,7 @@ def run(request: EvalRequest, reporter: Reporter) -> EvalResult:
         load_rows(Path(manifest.path))  # all sets are read before the model is: a bad line must not cost an evaluation
     model: Any = None
     cells: list[EvalCell] = []
-    passes = [(s, c, m) for s in request.sets for c in request.att_contexts for m in request.prompt_modes]
+    passes: list[tuple[ManifestRef, tuple[int, int], PromptMode]] = [(s, c, m) for s in request.sets for c in request.att_contexts for m in request.prompt_modes]
     for number, (manifest, context, mode) in enumerate(passes):
         eval_id = cell_id(request, manifest, context, mode)
         file = out / "hyps" / f"{eval_id}.jsonl"

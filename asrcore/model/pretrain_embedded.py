@@ -149,7 +149,7 @@ def main() -> None:
     rng = random.Random(options.seed)
     manifests = sorted(options.data.glob("*/manifest.json"))
     if options.init:
-        model = EncDecRNNTBPEModelWithPrompt.restore_from(str(options.init), map_location="cpu")
+        model: Any = EncDecRNNTBPEModelWithPrompt.restore_from(str(options.init), map_location=torch.device("cpu"))
     else:
         texts = [json.loads(line)["text"] for m in manifests for line in m.read_text(encoding="utf-8").splitlines()]
         with tempfile.TemporaryDirectory() as folder:
@@ -157,7 +157,7 @@ def main() -> None:
             model = EncDecRNNTBPEModelWithPrompt(cfg=build_config(Path(folder)))
             start_prompt_as_identity(model)
             model.save_to(str(options.out))
-        model = EncDecRNNTBPEModelWithPrompt.restore_from(str(options.out), map_location="cpu")
+        model = EncDecRNNTBPEModelWithPrompt.restore_from(str(options.out), map_location=torch.device("cpu"))
     train(model, Corpus(manifests, model.tokenizer, dict(locales.PROMPT_DICTIONARY)), options.steps, options.lr, rng, options.out, 0.0 if options.init else WARM_SHARE)
 
 

@@ -24,7 +24,7 @@ def restore(path: Path, *, device: str = "cpu", threads: int | None = None) -> A
     torch.set_num_threads(threads or os.cpu_count() or 1)
     from nemo.collections.asr.models import ASRModel  # the import takes seconds; children that fail early should not pay it
 
-    model: Any = ASRModel.restore_from(str(path), map_location=device)
+    model: Any = ASRModel.restore_from(str(path), map_location=torch.device(device))
     if type(model).__name__ != PROMPT_CLASS:
         raise UsageError("checkpoint_not_prompt_class", f"the checkpoint holds a {type(model).__name__}, not a {PROMPT_CLASS}.",
                          next_step="pass a checkpoint of the nemotron-3.5 streaming family.")  # fmt: skip

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import torch
+
 from asrcore.errors import ToolFault
 from asrcore.requests import Surface
 
@@ -57,5 +59,10 @@ def _some(names: set[str]) -> str:
 
 
 def _digests(model: Any) -> dict[str, str]:
-    return {name: hashlib.blake2b(tensor.detach().cpu().contiguous().numpy().data, digest_size=16).hexdigest()
-            for name, tensor in model.state_dict().items()}  # fmt: skip
+    return {name: _digest(tensor) for name, tensor in model.state_dict().items()}
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    # As bytes: numpy has no bfloat16.
+    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

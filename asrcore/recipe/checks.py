@@ -46,6 +46,12 @@ def dev_rows(manifest: Path) -> tuple[tuple[Row, ...], list[Problem]]:
         rows = tuple(row for row in load_rows(manifest) if not row.utterance.skipped)
     except NotReadyError as error:
         return (), list(error.problems)
+    if not rows:
+        return (), [
+            Problem(
+                code="dev_empty", message="every row of the dev manifest is marked _skipme", file=str(manifest), fix="give it rows to score"
+            )
+        ]
     missing = [Problem(code="audio_missing", message="the audio file does not exist", file=str(manifest), line=row.line, fix="correct audio_filepath")
                for row in rows if not row.audio.is_file()]  # fmt: skip
     return rows, missing

@@ -166,10 +166,12 @@ def facts(found: Sequence[Target], cells: Sequence[EvalCell], replay: ReplayRepo
         *((f"Set {set_name(cell)}", join(f"{count(cell.utterances)} utterances, {count(cell.normalised.words)} {cell.normalised.unit}s, {', '.join(cell.locales)}, ",
                                          el("code", cell.set.sha256[:12]))) for cell in sets.values()),
     ]  # fmt: skip
-    warned = [(set_name(t.base), w) for t in found for w in t.comparison.warnings] + [
-        (g.set.name, w) for g in (replay.guards if replay else ()) for w in g.warnings
-    ]
-    said = dict.fromkeys(f"{name}: {warning.message}" for name, warning in warned)
+    warned = [(set_name(t.base), w) for t in found for w in t.comparison.warnings]
+    warned += [(guard.set.name.replace("_", " "), w) for guard in (replay.guards if replay else ()) for w in guard.warnings]
+    about: dict[str, dict[str, None]] = {}
+    for name, warning in warned:
+        about.setdefault(warning.message, {})[name] = None
+    said = [f"{', '.join(names)}: {message}" for message, names in about.items()]
     caveats = [el("h3", "Caveats"), el("ul", *(el("li", line) for line in said), class_="caveats")] if said else []
     listed = el("dl", *(join(el("dt", name), el("dd", value)) for name, value in entries), class_="facts")
     return _section("What this rests on", "", *caveats, el("div", listed, class_="panel"))

@@ -113,9 +113,10 @@ def cluster(hypotheses: Sequence[Hypothesis]) -> Clusters:
         return _index("speaker", [h.speaker or "" for h in hypotheses], ())
     known = len(speakers - {None})
     unnamed = sum(h.speaker is None for h in hypotheses)
+    nameless = f", {unnamed} utterances without one" if unnamed else ""
     warning = Problem(
         code="few_speakers", severity="warning",
-        message=f"{known} distinct speakers, {unnamed} utterances without one; the interval is over sentences and says nothing about new speakers.",
+        message=f"{known} distinct speakers{nameless}; the interval is over sentences and says nothing about new speakers.",
         fix=f"name the speaker of every utterance in the manifest and use at least {MIN_SPEAKERS} of them.",
     )  # fmt: skip
     return _index("sentence", [f"{h.locale} {normalise(h.reference, h.locale)}" for h in hypotheses], (warning,))

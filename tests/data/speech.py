@@ -56,7 +56,9 @@ def corpus(folder: Path, name: str = "train", count: int = 5, **fields: Any) -> 
     for n in range(count):
         seconds = 2 + n / 10
         wav(folder / name / f"{n}.wav", noise(seconds, seed=n))
-        rows.append(row(f"{n}.wav", duration=seconds, text=f"{GREEK[:-1]} {'και ' * (n % 4)}τώρα.", id=f"{name}-{n}", speaker=f"s{n % 2}", **fields))
+        rows.append(
+            row(f"{n}.wav", duration=seconds, text=f"{GREEK[:-1]} {'και ' * (n % 4)}τώρα.", id=f"{name}-{n}", speaker=f"s{n % 2}", **fields)
+        )
     return manifest(folder / name / "manifest.json", rows)
 
 

@@ -29,7 +29,10 @@ def said(result: Result[TagReport], tag: str) -> tuple[TagUse, set[str]]:
 def test_a_known_tag_with_text_in_its_script_is_ready(ws: Workspace) -> None:
     result = check(ws, row(), row(target_lang="en-US", text="Yes, please."))
     assert result.data.verdict == "READY"
-    assert [(u.tag, u.slot, u.status, u.script_share) for u in result.data.tags] == [("el-GR", 21, "adaptation", 1.0), ("en-US", 0, "ok", 1.0)]
+    assert [(u.tag, u.slot, u.status, u.script_share) for u in result.data.tags] == [
+        ("el-GR", 21, "adaptation", 1.0),
+        ("en-US", 0, "ok", 1.0),
+    ]
     assert result.next_actions[0].tool == "inspect_dataset"
 
 
@@ -46,7 +49,9 @@ def test_an_unknown_tag_is_an_error_with_the_nearest_tag_of_the_checkpoint(ws: W
     assert result.data.verdict != "READY"
 
 
-@pytest.mark.parametrize(("alias", "full", "other"), [("es", "es-US", "es-ES"), ("pt", "pt-PT", "pt-BR"), ("en", "en-US", "en-GB"), ("zh-ZH", "zh-CN", "")])
+@pytest.mark.parametrize(
+    ("alias", "full", "other"), [("es", "es-US", "es-ES"), ("pt", "pt-PT", "pt-BR"), ("en", "en-US", "en-GB"), ("zh-ZH", "zh-CN", "")]
+)
 def test_an_alias_names_the_variety_that_it_really_selects(ws: Workspace, alias: str, full: str, other: str) -> None:
     """Trap 3.3: `es` is slot 3, es-US, so a Castilian set tagged `es` trains the wrong slot."""
     result = check(ws, row(target_lang=alias, text="你好。" if alias == "zh-ZH" else "Uno, dos."))
@@ -113,7 +118,10 @@ def test_many_tags_are_cut_and_the_answer_says_so(ws: Workspace) -> None:
 def test_bad_rows_of_the_manifest_are_part_of_the_verdict(ws: Workspace) -> None:
     path: Path = manifest(ws.base_folder / "m.json", [row(), row(), row(), "{"])
     report: TagReport = registry.call("validate_language_tags", {"manifest": str(path)}, ws).data
-    assert (report.verdict, [(f.code, f.lines) for f in report.findings if f.severity == "error"]) == ("NEEDS FIX", [("manifest_not_json", (4,))])
+    assert (report.verdict, [(f.code, f.lines) for f in report.findings if f.severity == "error"]) == (
+        "NEEDS FIX",
+        [("manifest_not_json", (4,))],
+    )
 
 
 @given(st.text(max_size=20))

@@ -90,19 +90,21 @@ def test_progress_names_loss_rate_and_speed_and_the_dev_rates_of_base_and_candid
     assert rates == [result.base_dev_wer, *(candidate.dev_wer for candidate in result.candidates)]
 
 
+@pytest.mark.parametrize("stop_at", [2, 4], ids=["between candidates", "while a candidate is scored"])
 def test_a_stopped_and_resumed_run_ends_with_the_very_weights_of_one_that_was_not(
-    bench: Bench, trained: tuple[TrainRequest, TrainResult, Watch]
+    bench: Bench, trained: tuple[TrainRequest, TrainResult, Watch], stop_at: int
 ) -> None:
-    """Trap 3.21: nothing is repeated or skipped, though the stop falls between two candidates."""
+    """Trap 3.21: nothing is repeated or skipped, wherever the stop falls."""
     import torch
 
     _, whole, _ = trained
-    request = bench.request("stopped")
-    assert bench.train(request, stop_at=2)[0] is None
+    request = bench.request(f"stopped_{stop_at}")
+    assert bench.train(request, stop_at=stop_at)[0] is None
+    assert not (Path(request.out) / "candidates").exists()
     resumed, watch = bench.train(request)
     assert resumed is not None
-    assert resumed.resumed_from == 2
-    assert min(step for step, _, metrics in watch.seen if "loss" in metrics) == 3
+    assert resumed.resumed_from == stop_at
+    assert min(step for step, _, metrics in watch.seen if "loss" in metrics) == stop_at + 1
     assert resumed.consumed == whole.consumed
     assert resumed.base_dev_wer == whole.base_dev_wer
     assert [c.dev_wer for c in resumed.candidates] == [c.dev_wer for c in whole.candidates]

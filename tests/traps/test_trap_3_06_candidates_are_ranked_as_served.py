@@ -40,3 +40,16 @@ def test_the_best_candidate_is_the_one_with_the_lowest_dev_rate_and_of_equals_th
         record = Candidate(step=step, path=str(store.path(step)), dev_wer=rate, train_loss=loss)
         (store.path(step) / "candidate.json").write_text(record.model_dump_json(), encoding="utf-8")
     assert store.best().step == 20
+
+
+def test_the_weights_of_the_three_best_and_of_the_newest_are_kept_and_the_scores_of_all(tmp_path: Path) -> None:
+    """Trap 3.14: the last checkpoint may be the worst, and the best an early one."""
+    import torch
+
+    from asrcore.model.candidates import WEIGHTS, CandidateStore
+
+    store = CandidateStore(tmp_path)
+    for step, rate in enumerate((20.0, 60.0, 30.0, 40.0, 50.0, 90.0), 1):
+        store.add(torch.nn.Linear(2, 2), step, rate, train_loss=1.0)
+    assert [candidate.step for candidate in store.all()] == [1, 2, 3, 4, 5, 6]
+    assert [c.step for c in store.all() if (store.path(c.step) / WEIGHTS).exists()] == [1, 3, 4, 6]

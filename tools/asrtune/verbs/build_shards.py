@@ -21,7 +21,9 @@ from asrcore.workspace import Workspace
 class Input(Frozen):
     train: tuple[str, ...] = Field(min_length=1, max_length=100, description="Manifests to learn from, each below a data root.")
     replay: tuple[str, ...] = Field((), max_length=100, description="Manifests of languages and domains to keep.")
-    replay_share: float = Field(0.1, ge=0, le=0.9, allow_inf_nan=False, description="Share of training seconds that replay gets; 0.1 is usual.")
+    replay_share: float = Field(
+        0.1, ge=0, le=0.9, allow_inf_nan=False, description="Share of training seconds that replay gets; 0.1 is usual."
+    )
     utterances_per_shard: int = Field(200, ge=1, le=10_000, description="About 200 mixes well.")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Order of the utterances.")
 
@@ -31,13 +33,19 @@ Output = JobView
 
 def run(request: Input, ws: Workspace) -> Result[Output]:
     if request.replay and request.replay_share == 0:
-        raise UsageError("replay_share_zero", "replay manifests are given but replay_share is 0.", next_step="pass replay_share=0.1, or leave replay out.")
+        raise UsageError(
+            "replay_share_zero",
+            "replay manifests are given but replay_share is 0.",
+            next_step="pass replay_share=0.1, or leave replay out.",
+        )
     facts = check_manifests([ws.resolve_data(p) for p in request.train], [ws.resolve_data(p) for p in request.replay], ws.data_roots)
     need_gb, budget_gb = sum(f.seconds for f in facts) * FLAC_BYTES_PER_SECOND / 1e9, ws.config.budgets.max_disk_gb
     if need_gb > budget_gb:
         raise UsageError("disk_budget_exceeded", f"the shards may take {need_gb:.1f} GB, the budget max_disk_gb is {budget_gb:g} GB.",
                          next_step="pass fewer manifests, or ask the person to raise max_disk_gb in asrtune.toml.")  # fmt: skip
-    wanted = make_request(facts, request.replay_share, utterances_per_shard=request.utterances_per_shard, seed=request.seed, folder=ws.home / "shards")
+    wanted = make_request(
+        facts, request.replay_share, utterances_per_shard=request.utterances_per_shard, seed=request.seed, folder=ws.home / "shards"
+    )
     job = submit(ws, "build_shards", wanted)
     hours, rows = sum(f.seconds for f in facts) / 3600, sum(f.rows for f in facts)
     shards_id = wanted.out.rsplit("/", 1)[-1]

@@ -20,7 +20,9 @@ from asrcore.workspace import Workspace
 
 class Input(Frozen):
     manifest: str = Field(min_length=1, max_length=4096, description="JSON-lines manifest below a data root.")
-    base: str = Field(EMBEDDED, min_length=1, max_length=4096, description='Checkpoint whose style and tokenizer count: "embedded", a .nemo, or a hub id.')
+    base: str = Field(
+        EMBEDDED, min_length=1, max_length=4096, description='Checkpoint whose style and tokenizer count: "embedded", a .nemo, or a hub id.'
+    )
     sample: int = Field(0, ge=0, le=10_000_000, description="0 inspects all rows; N about N rows, evenly spaced.")
 
 
@@ -51,5 +53,11 @@ def _next(request: Input, report: InspectReport) -> list[NextAction]:
     if report.rows_inspected + report.rows_skipped < report.rows:
         return [NextAction(tool="inspect_dataset", arguments=same, why="the sample is clean; this looks at all rows")]
     if report.verdict == "READY":
-        return [NextAction(tool="build_shards", arguments={"train": [request.manifest]}, why="packs the rows for training; add replay manifests of other languages")]
+        return [
+            NextAction(
+                tool="build_shards",
+                arguments={"train": [request.manifest]},
+                why="packs the rows for training; add replay manifests of other languages",
+            )
+        ]
     return []

@@ -19,7 +19,9 @@ from asrcore.workspace import Workspace
 
 class Input(Frozen):
     manifest: str = Field(min_length=1, max_length=4096, description="JSON-lines manifest below a data root.")
-    base: str = Field(EMBEDDED, min_length=1, max_length=4096, description='Checkpoint to tune: "embedded", a .nemo below a data root, or a hub id.')
+    base: str = Field(
+        EMBEDDED, min_length=1, max_length=4096, description='Checkpoint to tune: "embedded", a .nemo below a data root, or a hub id.'
+    )
 
 
 Output = TagReport
@@ -29,7 +31,9 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
     report = check_tags(ws.resolve_data(request.manifest), resolve_base(ws, request.base), request.base)
     same = {"manifest": request.manifest, "base": request.base}
     if has_errors(report.findings):
-        following = NextAction(tool="validate_language_tags", arguments=same, why="checks again, once the tags or texts in findings are corrected")
+        following = NextAction(
+            tool="validate_language_tags", arguments=same, why="checks again, once the tags or texts in findings are corrected"
+        )
     else:
         following = NextAction(tool="inspect_dataset", arguments=same, why="the tags are usable; this checks audio and text style")
     known = [f"{use.tag} (slot {use.slot}, {use.status})" for use in report.tags if use.slot is not None]

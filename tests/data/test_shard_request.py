@@ -1,0 +1,103 @@
+"""The build_shards tool: what it refuses, how shares are divided, and one real job."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asrcore.data.shard_request import divide_shares, source_names
+from asrcore.data.shards import verify_shards
+from asrcore.errors import AsrtuneError
+from asrcore.jobs import ENDED, get_job
+from asrcore.workspace import Budgets, Config, Workspace
+from asrtune import registry
+from tests.data.speech import corpus, manifest, row, wav
+
+
+def refused(ws: Workspace, **arguments: Any) -> AsrtuneError:
+    with pytest.raises(AsrtuneError) as caught:
+        registry.call("build_shards", arguments, ws)
+    assert not (ws.home / "shards").exists()
+    assert not (ws.home / "jobs").exists()
+    return caught.value
+
+
+def test_a_build_is_a_job_whose_result_is_the_shards(ws: Workspace) -> None:
+    train, replay = corpus(ws.base_folder, count=5), corpus(ws.base_folder, "keep", 2, target_lang="en-US")
+    call = {"train": [str(train)], "replay": [str(replay)], "replay_share": 0.25, "utterances_per_shard": 2}
+    job = registry.call("build_shards", call, ws).data
+    view = get_job(ws, job.job_id)
+    while view.state not in ENDED:
+        view = get_job(ws, job.job_id, 45, wake_on_event=False)
+    assert (view.state, view.error) == ("succeeded", None)
+    assert view.result is not None
+    root = Path(view.result["root"])
+    assert [(s["name"], s["role"], s["share"], len(s["shards"])) for s in view.result["sources"]] == [
+        ("train", "train", 0.75, 3),
+        ("keep", "replay", 0.25, 1),
+    ]
+    assert verify_shards(root) == []
+    listed = registry.call("list_objects", {"kind": "shards"}, ws).model_dump_json()
+    assert view.result["shards_id"] == root.name
+    assert root.name in listed
+    again = registry.call("build_shards", call, ws).data
+    assert (again.job_id, again.deduplicated) == (job.job_id, True)
+
+
+def test_problems_of_all_manifests_come_in_one_answer_and_no_job_is_started(
+    ws: Workspace, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = wav(tmp_path_factory.mktemp("elsewhere") / "a.wav")
+    wav(ws.base_folder / "a.wav")
+    os.symlink(outside, ws.base_folder / "link.wav")
+    first = manifest(ws.base_folder / "one.json", [row(), row("none.wav"), "{", row(text=""), row(target_lang="auto")])
+    second = manifest(ws.base_folder / "two.json", [row("link.wav"), row(str(outside)), row("../../etc/hostname")])
+    third = manifest(ws.base_folder / "three.json", [row(_skipme=True)])
+    error = refused(ws, train=[str(first)], replay=[str(second), str(third)])
+    assert error.code == "manifest_invalid"
+    assert error.exit_code == 3
+    assert [(Path(str(p.file)).name, p.line, p.code) for p in error.problems] == [
+        ("one.json", 2, "audio_missing"), ("one.json", 3, "manifest_not_json"), ("one.json", 4, "text_empty"), ("one.json", 5, "tag_auto"),
+        ("two.json", 1, "audio_refused"), ("two.json", 2, "audio_refused"), ("two.json", 3, "audio_refused"), ("three.json", None, "source_empty"),
+    ]  # fmt: skip
+
+
+def test_calls_that_cannot_be_meant_are_refused(ws: Workspace) -> None:
+    path = str(corpus(ws.base_folder, count=2))
+    assert refused(ws, train=[path], replay=[path]).code == "manifest_twice"
+    assert refused(ws, train=[path, path]).code == "manifest_twice"
+    assert refused(ws, train=[path], replay=[path], replay_share=0.0).code == "replay_share_zero"
+    assert refused(ws, train=[]).code == "arguments_invalid"
+    assert refused(ws, train=[path], replay_share=0.95).code == "arguments_invalid"
+    assert refused(ws, train=["/etc/passwd"]).code == "path_refused"
+
+
+def test_the_persons_disk_budget_is_kept(ws: Workspace) -> None:
+    path = corpus(ws.base_folder, count=2)
+    tight = Workspace(ws.home, Config(budgets=Budgets(max_disk_gb=1e-4)), ws.base_folder)
+    assert refused(tight, train=[str(path)]).code == "disk_budget_exceeded"
+
+
+def test_train_shares_follow_the_seconds_and_replay_is_split_evenly() -> None:
+    """Trap 3.12: a small replay language gets as many seconds as a large one."""
+    shares = divide_shares([("train", 300.0), ("train", 100.0), ("replay", 1000.0), ("replay", 10.0)], 0.2)
+    assert shares == pytest.approx([0.6, 0.2, 0.1, 0.1])
+    assert divide_shares([("train", 5.0), ("train", 5.0)], 0.2) == [0.5, 0.5]
+
+
+def test_sources_are_named_after_files_or_their_folders_and_never_alike() -> None:
+    paths = [
+        Path(p)
+        for p in (
+            "/d/el-GR_phone/manifest.json",
+            "/e/el-GR phone/manifest.json",
+            "/d/a.b.jsonl",
+            "/d/日本.json",
+            "/d/x_OP_1_CL_2.json",
+            "/d/" + "n" * 99,
+        )
+    ]
+    assert source_names(paths) == ["el_GR_phone", "el_GR_phone_2", "a_b", "source", "x_op_1_cl_2", "n" * 56]
