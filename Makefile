@@ -9,6 +9,8 @@ BIN := .venv/bin
 STAMP := .venv/.asrtune-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 # Small models on few cores: one thread a process, else two test workers fight over the cores.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# glibc gives large tensors back to the kernel after every use; keeping them makes training several times faster (docs/log.md).
+KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=268435456
 SET_FOLDER := asrcore/embedded/sets
 
 .DEFAULT_GOAL := help
@@ -59,7 +61,7 @@ sets: $(STAMP) .venv/.synth ## re-make the synthetic sets that ship in the packa
 	$(BIN)/python -m asrcore.embedded.sets ship $(SET_FOLDER)
 
 base: $(STAMP) ## pre-train asrcore/embedded/base.nemo from nothing; needs base-data, about an hour on 2 cores
-	$(BIN)/python -m asrcore.model.pretrain_embedded $(BUILD)/pretrain asrcore/embedded/base.nemo
+	$(KEEP_MEMORY) $(BIN)/python -m asrcore.model.pretrain_embedded $(BUILD)/pretrain asrcore/embedded/base.nemo
 
 .venv/.synth: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,synth]'

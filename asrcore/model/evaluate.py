@@ -26,6 +26,7 @@ from asrcore.model.restore import prompt_slots, restore
 from asrcore.model.stream import StreamingDecoder, StreamItem
 from asrcore.requests import EvalCell, EvalRequest, EvalResult, Hypothesis, ManifestRef, PromptMode
 from asrcore.score.bootstrap import with_ci
+from asrcore.score.hypotheses import read_hypotheses
 from asrcore.score.normalise import NORMALISER
 from asrcore.score.script import corpus_script_share
 from asrcore.score.tags import strip_tags
@@ -44,9 +45,10 @@ def decode_manifest(
 ) -> list[Hypothesis]:
     """Streams every utterance of a manifest, in manifest order, with its own `target_lang` slot (`langID`) or slot 101 (`auto`).
 
-    Raises `manifest_invalid` or `unknown_tag` with all lines, `audio_missing`/`audio_unreadable` for the first bad file.
+    Rows marked `_skipme` are left out. Raises `manifest_invalid` or `unknown_tag` with all lines, `audio_missing`/`audio_unreadable` for the
+    first bad file.
     """
-    rows = load_rows(manifest)
+    rows = kept_rows(manifest)
     return decode_rows(model, rows, manifest, att_context, prompt_mode, batch_size, on_progress)
 
 
@@ -85,6 +87,11 @@ def decode_rows(
     return hypotheses
 
 
+def kept_rows(manifest: Path) -> list[Row]:
+    """The rows that are not marked `_skipme`. Raises `manifest_invalid`."""
+    return [row for row in load_rows(manifest) if not row.utterance.skipped]
+
+
 def row_slots(model: Any, rows: Sequence[Row], manifest: Path, prompt_mode: PromptMode) -> list[int]:
     """Prompt slot of each row. Raises `unknown_tag` with every line whose tag the checkpoint does not have (trap 3.3)."""
     slots = prompt_slots(model)
@@ -109,7 +116,7 @@ def run(request: EvalRequest, reporter: Reporter) -> EvalResult:
     started = time.monotonic()
     out = Path(request.out)
     for manifest in request.sets:
-        load_rows(Path(manifest.path))  # all sets are read before the model is: a bad line must not cost an evaluation
+        kept_rows(Path(manifest.path))  # all sets are read before the model is: a bad line must not cost an evaluation
     model: Any = None
     cells: list[EvalCell] = []
     passes: list[tuple[ManifestRef, tuple[int, int], PromptMode]] = [(s, c, m) for s in request.sets for c in request.att_contexts for m in request.prompt_modes]
@@ -122,10 +129,10 @@ def run(request: EvalRequest, reporter: Reporter) -> EvalResult:
                 model = restore(Path(request.checkpoint.path))
             label = f"{manifest.name} at {latency_ms(context)} ms, {mode}"
             seconds = time.monotonic()
-            total = len(load_rows(Path(manifest.path)))
+            total = len(kept_rows(Path(manifest.path)))
             progress = partial(_report, reporter, label, number, len(passes), total)
-            hypotheses = decode_manifest(model, Path(manifest.path), context, mode, request.batch_size, progress)
-            io.write_text(file, "".join(h.model_dump_json() + "\n" for h in hypotheses))
+            decoded = decode_manifest(model, Path(manifest.path), context, mode, request.batch_size, progress)
+            io.write_text(file, "".join(h.model_dump_json() + "\n" for h in decoded))
             io.write_json(timing, {"seconds": time.monotonic() - seconds})
         hypotheses = read_hypotheses(file)
         wall = float(json.loads(timing.read_text(encoding="utf-8"))["seconds"])
@@ -134,15 +141,12 @@ def run(request: EvalRequest, reporter: Reporter) -> EvalResult:
 
 
 def _report(reporter: Reporter, label: str, number: int, passes: int, total: int, done: int) -> None:
+    reporter.stop_if_asked()
     reporter.event("evaluate", number * 1000 + round(1000 * done / total), passes * 1000, label)
 
 
-def read_hypotheses(file: Path) -> list[Hypothesis]:
-    return [Hypothesis.model_validate_json(line) for line in file.read_text(encoding="utf-8").splitlines()]
-
-
 def score_cell(
-    request: EvalRequest, manifest: ManifestRef, context: tuple[int, int], mode: PromptMode, eval_id: str, hyps: list[Hypothesis], wall: float, file: Path
+    request: EvalRequest, manifest: ManifestRef, context: tuple[int, int], mode: PromptMode, eval_id: str, hyps: Sequence[Hypothesis], wall: float, file: Path
 ) -> EvalCell:
     """Scores one pass. WER over the corpus; the 95 % interval is over clusters of utterances (asrcore.score.bootstrap)."""
     seconds = sum(h.duration for h in hyps)

@@ -17,8 +17,7 @@ from asrcore import io
 from asrcore.audio import decode as decode_audio
 from asrcore.errors import ToolFault
 from asrcore.jobs.child import Reporter, main
-from asrcore.manifest import load_rows
-from asrcore.model.evaluate import row_slots
+from asrcore.model.evaluate import kept_rows, row_slots
 from asrcore.model.restore import restore
 from asrcore.model.stream import Decoded, StreamingDecoder, StreamItem
 from asrcore.requests import ExportRequest, ExportResult
@@ -30,7 +29,6 @@ def run(request: ExportRequest, reporter: Reporter) -> ExportResult:
     out = Path(request.out)
     source = Path(request.checkpoint.path)
     io.require_disk(out.parent, 3 * source.stat().st_size)
-    items_total = request.smoke_utterances * len(request.att_contexts)
     reporter.event("export", 0, 3, "decode with the source checkpoint")
     model = restore(source)
     items, other_slot = smoke_items(model, request)
@@ -60,7 +58,7 @@ def run(request: ExportRequest, reporter: Reporter) -> ExportResult:
             )  # fmt: skip
         digest = io.sha256_file(target)
         result = ExportResult(
-            target=request.target, path=str(out / "model.nemo"), sha256=digest, compared_utterances=items_total, compared_tokens=tokens,
+            target=request.target, path=str(out / "model.nemo"), sha256=digest, compared_utterances=len(expected), compared_tokens=tokens,
             identical=identical, prompt_changes_output=changed,
         )  # fmt: skip
         io.write_json(part / "export.json", {"result": result.model_dump(mode="json"), "provenance": request.provenance})
@@ -72,7 +70,7 @@ def run(request: ExportRequest, reporter: Reporter) -> ExportResult:
 def smoke_items(model: Any, request: ExportRequest) -> tuple[list[StreamItem], int]:
     """The first utterances of the smoke manifest with their own slots, and one slot that none of them uses."""
     manifest = Path(request.smoke.path)
-    rows = load_rows(manifest)[: request.smoke_utterances]
+    rows = kept_rows(manifest)[: request.smoke_utterances]
     slots = row_slots(model, rows, manifest, "langID")
     items = [
         StreamItem(index, partial(decode_audio, row.audio, offset=row.utterance.offset, duration=row.utterance.duration), slot, row.utterance.duration)

@@ -143,6 +143,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4600)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--listen-share", type=float, default=LISTEN_SHARE, help="share of the steps with CTC alone")
     parser.add_argument("--init", type=Path, help="go on from this .nemo instead of from nothing")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
@@ -158,10 +159,11 @@ def main() -> None:
             start_prompt_as_identity(model)
             model.save_to(str(options.out))
         model = EncDecRNNTBPEModelWithPrompt.restore_from(str(options.out), map_location=torch.device("cpu"))
-    train(model, Corpus(manifests, model.tokenizer, dict(locales.PROMPT_DICTIONARY)), options.steps, options.lr, rng, options.out, 0.0 if options.init else WARM_SHARE)
+    corpus = Corpus(manifests, model.tokenizer, dict(locales.PROMPT_DICTIONARY))
+    train(model, corpus, options.steps, options.lr, rng, options.out, 0.0 if options.init else WARM_SHARE, options.listen_share)
 
 
-def train(model: Any, corpus: Corpus, steps: int, peak_lr: float, rng: random.Random, out: Path, warm_share: float = WARM_SHARE) -> None:
+def train(model: Any, corpus: Corpus, steps: int, peak_lr: float, rng: random.Random, out: Path, warm_share: float, listen_share: float) -> None:
     """Joint CTC + RNNT training; writes `out` every 500 steps and at the end."""
     blank = model.tokenizer.vocab_size
     head = torch.nn.Linear(D_MODEL, blank + 1)
@@ -173,7 +175,7 @@ def train(model: Any, corpus: Corpus, steps: int, peak_lr: float, rng: random.Ra
     augmentation, started = model.spec_augmentation, time.monotonic()
     print(f"utterances {len(corpus.audio)} vocabulary {blank} parameters {sum(p.numel() for p in model.parameters())}", flush=True)
     for step in range(1, steps + 1):
-        warm, listening = step <= warm_share * steps, step <= LISTEN_SHARE * steps
+        warm, listening = step <= warm_share * steps, step <= listen_share * steps
         model.spec_augmentation = None if warm else augmentation
         model.encoder.att_context_probs = list(WARM_CONTEXT_PROBS if warm else CONTEXT_PROBS)
         audio, audio_lens, tokens, token_lens, plain, plain_lens, slots = corpus.batch(rng, locales.PROMPT_DICTIONARY["auto"], warm)
