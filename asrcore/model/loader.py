@@ -26,11 +26,12 @@ from torch import Tensor
 from asrcore.errors import NotReadyError, Problem
 from asrcore.locales import written_tags
 from asrcore.requests import ShardedSource, ShardsResult, TrainRequest
+from asrcore.text import LOCALE_TAG
 
 SOURCE_TAG = "asrtune_source"
 BUCKETS = 4
 """Utterances of like length share a batch; four buckets save about a third of the padding of sentence-length data."""
-_TAIL_TAG = re.compile(r"<[a-z]{2,3}-[A-Z]{2}>\s*$")
+_TAIL_TAG = re.compile(rf"{LOCALE_TAG.pattern}\s*$")
 _DURATION_SAMPLE = 20_000
 
 

@@ -19,7 +19,7 @@ STATE_BYTES_PER_S = 50e6
 def launch_plan(ws: Workspace, plan_id: str, *, force_new: bool = False) -> JobView:
     """Starts the run of a plan, or finds it: the same plan is one run unless `force_new`, which trains it again under a new run id.
 
-    Raises `plan_not_found`, `fingerprint_mismatch` with every changed or missing file, and what `submit` raises.
+    Raises `plan_unknown`, `fingerprint_mismatch` with every changed or missing file, and what `submit` raises.
     """
     request = load_plan(ws, plan_id).request
     require_unchanged([*check_ref(request.base), *check_ref(request.dev), *check_shards(request.shards)],

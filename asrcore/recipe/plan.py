@@ -29,12 +29,12 @@ class Planned(NamedTuple):
 
 
 def make_plan(spec: FinetuneSpec, ws: Workspace) -> Planned:
-    """Stores and returns the plan. Raises `shards_not_found`, `plan_blocked` with every problem at once, `path_missing`, `path_refused`
+    """Stores and returns the plan. Raises `shards_unknown`, `plan_blocked` with every problem at once, `path_missing`, `path_refused`
     and what opening the base raises. Starts nothing; reads the shard manifests once and hashes shards of up to 4 GB."""
     ledger = Ledger.open(ws)
     row = ledger.get("shards", spec.shards_id)
     if row is None:
-        raise NotReadyError("shards_not_found", "the ledger has no shards of that id.",
+        raise NotReadyError("shards_unknown", "the ledger has no shards of that id.",
                             next_step='call build_shards, or list_objects with {"kind": "shards"} for an id.')  # fmt: skip
     shards = ShardsResult.model_validate(row)
     manifest = ws.resolve_data(spec.dev_manifest)
@@ -73,11 +73,11 @@ def make_plan(spec: FinetuneSpec, ws: Workspace) -> Planned:
 
 
 def load_plan(ws: Workspace, plan_id: str) -> Plan:
-    """The stored plan. Raises `plan_not_found`."""
+    """The stored plan. Raises `plan_unknown`."""
     row = Ledger.open(ws).get("plan", plan_id)
     if row is None:
         raise NotReadyError(
-            "plan_not_found", "the ledger has no plan of that id.", next_step="call plan_finetune; its answer holds the plan_id."
+            "plan_unknown", "the ledger has no plan of that id.", next_step="call plan_finetune; its answer holds the plan_id."
         )
     return Plan.model_validate(row)
 

@@ -18,6 +18,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from asrcore.text import language
+
 NORMALISER = "asrtune-basic/1"
 """Name and version, stored with every score."""
 
@@ -43,11 +45,6 @@ class _Characters(dict[int, str]):
 
 _PLAIN = _Characters("'")
 _HEBREW = _Characters("'\"")
-
-
-def language(locale: str) -> str:
-    """`el` of `el-GR`."""
-    return locale.split("-", 1)[0].lower()
 
 
 def normalise(text: str, locale: str) -> str:

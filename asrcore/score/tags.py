@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 
-TAG = re.compile(r"\s*<([a-z]{2,3}-[A-Za-z]{2})>\s*")
+from asrcore.text import LOCALE_TAG
+
+TAG = re.compile(rf"\s*({LOCALE_TAG.pattern})\s*")
 """Two- or three-letter language, two-letter region in any case: the union of NeMo 3.0's pattern and the transformers processor's."""
 
 
 def strip_tags(text: str) -> tuple[str, str | None]:
     """`text` without its locale tags, and the last tag (`el-GR`, no brackets) or None. Other angle brackets stay."""
     tags = TAG.findall(text)
-    return (TAG.sub(" ", text).strip(), tags[-1]) if tags else (text, None)
+    return (TAG.sub(" ", text).strip(), tags[-1].strip("<>")) if tags else (text, None)

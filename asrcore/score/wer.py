@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from asrcore.errors import NotReadyError, Problem, ToolFault
 from asrcore.requests import Wer
-from asrcore.score.normalise import language, normalise
+from asrcore.score.normalise import normalise
 from asrcore.score.tags import strip_tags
+from asrcore.text import language
 
 Unit = Literal["word", "character"]
 Operation = Literal["equal", "substitute", "delete", "insert"]

@@ -65,5 +65,5 @@ def test_every_input_that_changed_since_the_plan_is_named(ws: Workspace, plan: P
 
 
 def test_a_plan_that_does_not_exist_is_refused_by_the_tool(ws: Workspace) -> None:
-    with pytest.raises(NotReadyError, match="plan_not_found"):
+    with pytest.raises(NotReadyError, match="plan_unknown"):
         registry.call("launch_finetune", {"plan_id": "plan_000000000000"}, ws)

@@ -146,5 +146,5 @@ def test_the_tool_answers_briefly_and_names_the_launch(ws: Workspace, shards: Sh
 
 
 def test_shards_that_the_ledger_does_not_know_are_refused_with_the_next_call(ws: Workspace, dev: Path) -> None:
-    with pytest.raises(NotReadyError, match="shards_not_found"):
+    with pytest.raises(NotReadyError, match="shards_unknown"):
         make_plan(FinetuneSpec(shards_id="shards_000000000000", dev_manifest=str(dev)), ws)

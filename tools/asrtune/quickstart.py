@@ -22,7 +22,7 @@ import typer
 from asrcore import io
 from asrcore.embedded import shipped
 from asrcore.errors import ToolFault
-from asrcore.jobs import JobView, follow, get_job
+from asrcore.jobs import JobView, cancel_job, follow, get_job
 from asrcore.requests import EvalCell
 from asrcore.results import Result
 from asrcore.workspace import Config, Workspace
@@ -65,7 +65,15 @@ class Loop:
         return ended
 
     def _follow(self, view: JobView) -> None:
-        events = follow(self.ws, view.job_id, cancel_on_interrupt=True)
+        try:
+            self._show_events(view)
+        except KeyboardInterrupt:
+            cancel_job(self.ws, view.job_id)
+            typer.echo("Stopped, finished work is kept. The same command goes on from here.", err=True)
+            raise
+
+    def _show_events(self, view: JobView) -> None:
+        events = follow(self.ws, view.job_id)
         if self.console is None:
             for event in events:
                 typer.echo(json.dumps({"job": view.job_id, **event.model_dump(mode="json")}), err=True)
