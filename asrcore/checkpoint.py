@@ -33,7 +33,7 @@ _MAX_TOKENIZER = 256 << 20
 
 
 class CheckpointInfo(Frozen):
-    """What a checkpoint says about itself. `prompt_dictionary` is the one that inference uses (facts: upstream 2.4)."""
+    """What a checkpoint says about itself. `prompt_dictionary` is the one that inference uses (NeMo 3.0, rnnt_bpe_models_prompt.py)."""
 
     path: str
     sha256: str

@@ -88,7 +88,7 @@ class ShardFile(Frozen):
 
 
 class ShardedSource(Frozen):
-    """`weight` is what the loader's sampler needs: it draws utterances, so weight = share / mean duration, normalised (design, issue 3)."""
+    """`weight` is what the loader's sampler needs: it draws utterances, so weight = share / mean duration, normalised."""
 
     name: str
     role: Role
@@ -114,7 +114,7 @@ class ShardsResult(Frozen):
 
 
 class TrainRequest(Frozen):
-    """A fine-tune, fully resolved. `input_cfg` is what NeMo 3.0's Lhotse loader reads (facts: upstream 8.3)."""
+    """A fine-tune, fully resolved. `input_cfg` is what NeMo 3.0's Lhotse loader reads (NeMo 3.0, common/data/lhotse/cutset.py)."""
 
     run_id: str
     base: CheckpointRef
@@ -131,7 +131,7 @@ class TrainRequest(Frozen):
     prompt_mode: TrainPromptMode = "unified"
     auto_ratio: float = Field(default=0.5, ge=0, le=1)
     emit_tag_in_auto: bool = True
-    """Append ` <xx-XX>` to the target text of utterances drawn in `auto`, so that tag output survives tuning (facts: upstream 2.4)."""
+    """Append ` <xx-XX>` to the target text of utterances drawn in `auto`, so that tag output survives tuning (NeMo 3.0, rnnt_bpe_models_prompt.py)."""
     spec_augment: bool = True
     candidate_every: int = Field(ge=1)
     """A candidate checkpoint and a standalone streaming eval of it every so many steps, and at the end."""

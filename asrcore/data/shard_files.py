@@ -2,7 +2,7 @@
 
 The reader finds a shard's manifest by its position, so files are `audio_0.tar … audio_n.tar` and `manifest_0.json … manifest_n.json` in one
 folder. It takes names with `-sub<digits>` for pieces of a longer file and pairs them wrongly, so member names hold no hyphen at all
-(facts: upstream 8.3). Equal input gives equal bytes: fixed times, owners and modes.
+(NeMo 3.0, common/data/lhotse/cutset.py). Equal input gives equal bytes: fixed times, owners and modes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Training batches: NeMo 3.0's Lhotse loader over weighted shards, with prompt choice, tag output and honest bookkeeping.
 
-NeMo reads, mixes, buckets and resamples (`nemo_tarred` entries of an `input_cfg`; facts: upstream 8.3). The dataset here turns the cuts of a
+NeMo reads, mixes, buckets and resamples (`nemo_tarred` entries of an `input_cfg`; NeMo's cutset.py). The dataset here turns the cuts of a
 batch into tensors: it draws the prompt of each utterance, appends ` <xx-XX>` where `auto` was drawn, and says where each utterance came from,
 so that the training step, not the manifest, decides what counts as consumed (trap 3.13).
 """

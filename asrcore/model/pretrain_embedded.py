@@ -73,7 +73,7 @@ def build_config(tokenizer_dir: Path) -> Any:
 
 
 def train_tokenizer(texts: list[str], folder: Path) -> None:
-    """SentencePiece Unigram without byte fallback; the locale tags are pieces of their own, as in the real checkpoint (facts: upstream 1.6)."""
+    """SentencePiece Unigram without byte fallback; the locale tags are pieces of their own, as in the real checkpoint (its model card)."""
     folder.mkdir(parents=True, exist_ok=True)
     corpus = folder / "corpus.txt"
     corpus.write_text("\n".join(texts), encoding="utf-8")

@@ -44,5 +44,5 @@ def quiet() -> None:
 
 
 def prompt_slots(model: Any) -> dict[str, int]:
-    """The checkpoint's own tag -> slot dictionary (the one that inference uses; facts: upstream 2.4)."""
+    """The checkpoint's own tag -> slot dictionary (the one that inference uses; NeMo 3.0, rnnt_bpe_models_prompt.py)."""
     return {str(tag): int(slot) for tag, slot in model.cfg.model_defaults.prompt_dictionary.items()}

@@ -1,6 +1,6 @@
 """Which tensors a fine-tune may move, and the proof that it moved those and no others.
 
-The stock script reads `freeze_updates` from the checkpoint, not from its command line (facts: upstream 2.5), so a wish to freeze is easily
+The stock script reads `freeze_updates` from the checkpoint, not from its command line (speech_to_text_finetune.py), so a wish to freeze is easily
 ignored without a word. Here the surface is set on the tensors and checked after the smoke steps.
 """
 

@@ -1,4 +1,4 @@
-"""The recipe's values and their reasons (facts: upstream 2.3, 2.6, 2.8, 3.12, 3.14)."""
+"""The recipe's values and their reasons (NVIDIA's fine-tuning skill for NeMo, public fine-tunes of this model; traps 3.12, 3.14)."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ SMALL_CPU_PACE = 60.0
 """Audio seconds per second that a 3.6 M model trains at on 2 free cores (own measurement, synthetic speech)."""
 SMALL_CPU_PARAMETERS = 3.6e6
 A100_PACE = 280.0
-"""Audio seconds per second of a published fine-tune of the 0.6 B model: 8000 batches of 200 s in 1 h 35 on one A100 (facts: upstream 2.8)."""
+"""Audio seconds per second of a published fine-tune of the 0.6 B model: 8000 batches of 200 s in 1 h 35 on one A100 (card of LokaalHub/frisian-asr-streaming-0.6b)."""
 CPU_DEV_PACE = 60.0
 """Audio seconds per second of streaming decode of the small model at 80 ms on 2 cores."""
 START_SECONDS = 25.0
@@ -40,7 +40,7 @@ PUBLIC_GAINS: dict[str, tuple[str, ...]] = {
     "nb-NO": ("a public Norwegian fine-tune, 87 h: 76 -> 17 % (community report, no replay)",),
     "ko-KR": ("a public Korean fine-tune: FLEURS CER 10.3 -> 10.0 while Russian went 31.9 -> 35.0 (community report)",),
 }
-"""Published before -> after of the 0.6 B model, by locale (facts: upstream 2.8). Other data, other scorers: an order of magnitude at best."""
+"""Published before -> after of the 0.6 B model, by locale (their model cards). Other data, other scorers: an order of magnitude at best."""
 
 
 _RUN_ID = len("run_0123456789ab")

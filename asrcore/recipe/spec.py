@@ -1,4 +1,4 @@
-"""What a fine-tune is asked to be, and what a plan answers. Rates are peak values, not Noam multipliers (facts: upstream 2.3)."""
+"""What a fine-tune is asked to be, and what a plan answers. Rates are peak values, not Noam multipliers (NeMo 3.0, core/optim/lr_scheduler.py)."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def test_faults_of_the_text_are_found_with_their_lines(ws: Workspace) -> None:
 
 
 def test_a_set_in_another_style_is_an_error_and_a_single_row_of_it_a_warning(ws: Workspace) -> None:
-    """Trap 8.2 of the facts: tuning on lower-case text without punctuation removes case and punctuation from the output."""
+    """Tuning on lower-case text without punctuation removes case and punctuation from the output."""
     plain = GREEK.lower().translate(str.maketrans("", "", ",."))
     for n in range(4):
         wav(ws.base_folder / f"{n}.wav", noise(seed=n))

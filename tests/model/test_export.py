@@ -44,7 +44,7 @@ def test_an_export_reloads_with_identical_transcripts_and_its_provenance_inside(
 
 
 def test_an_export_whose_prompt_layer_was_lost_is_refused_and_leaves_nothing(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """NeMo's own `model.export()` drops `prompt_kernel` without a word (facts: upstream 7)."""
+    """NeMo's own `model.export()` drops `prompt_kernel` without a word."""
     from asrcore.model import export
 
     restore = export.restore
