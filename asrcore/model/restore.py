@@ -21,7 +21,7 @@ def restore(path: Path, *, device: str = "cpu", threads: int | None = None) -> A
     Dither is noise that NeMo adds to the waveform; with it two decodes of the same audio differ.
     """
     quiet()
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    torch.set_num_threads(threads or int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))))
     from nemo.collections.asr.models import ASRModel  # the import takes seconds; children that fail early should not pay it
 
     model: Any = ASRModel.restore_from(str(path), map_location=torch.device(device))
