@@ -101,6 +101,11 @@ def load_rows(path: Path) -> tuple[Row, ...]:
     return rows
 
 
+def kept_rows(path: Path) -> tuple[Row, ...]:
+    """The rows that are not marked `_skipme`. Raises `manifest_invalid`."""
+    return tuple(row for row in load_rows(path) if not row.utterance.skipped)
+
+
 def refuse_errors(path: Path, problems: Iterable[Problem]) -> None:
     """Raises `manifest_invalid` if any of the problems is an error."""
     errors = [p for p in problems if p.severity == "error"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from asrcore.checkpoint import checkpoint_ref, resolve_base
-from asrcore.errors import NotReadyError
 from asrcore.jobs.ledger import Ledger
 from asrcore.requests import CheckpointRef, ExportResult, TrainResult
 from asrcore.workspace import Workspace
@@ -15,16 +14,9 @@ def resolve_checkpoint(ws: Workspace, name: str) -> CheckpointRef:
     A run stands for its best candidate; its digest was taken when the run ended.
     """
     if name.startswith("run_"):
-        row = Ledger.open(ws).get("run", name)
-        if row is None:
-            raise NotReadyError("run_unknown", f"the ledger has no finished run {name[:40]!r}.",
-                                next_step='call list_objects with {"kind": "run"}; a run appears there when its training job has succeeded.')  # fmt: skip
-        return TrainResult.model_validate(row).best
+        return TrainResult.model_validate(Ledger.open(ws).require("run", name)).best
     if name.startswith("export_"):
-        row = Ledger.open(ws).get("export", name)
-        if row is None:
-            raise NotReadyError("export_unknown", f"the ledger has no export {name[:40]!r}.", next_step='call list_objects with {"kind": "export"}.')
-        exported = ExportResult.model_validate(row)
+        exported = ExportResult.model_validate(Ledger.open(ws).require("export", name))
         return CheckpointRef(name=name, path=exported.path, sha256=exported.sha256)
     info = resolve_base(ws, name)
     return checkpoint_ref(info, name if name == "embedded" else info.path.rsplit("/", 1)[-1])

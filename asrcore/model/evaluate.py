@@ -21,7 +21,7 @@ from asrcore.audio import decode as decode_audio
 from asrcore.errors import NotReadyError, Problem, clean_text
 from asrcore.jobs.child import Reporter, main
 from asrcore.locales import AUTO, latency_ms
-from asrcore.manifest import Row, load_rows
+from asrcore.manifest import Row, kept_rows
 from asrcore.model.restore import prompt_slots, restore
 from asrcore.model.stream import StreamingDecoder, StreamItem
 from asrcore.requests import EvalCell, EvalRequest, EvalResult, Hypothesis, ManifestRef, PromptMode
@@ -62,16 +62,7 @@ def decode_rows(
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Hypothesis]:
     """`decode_manifest` for rows that are already loaded."""
-    slots = row_slots(model, rows, manifest, prompt_mode)
-    items = [
-        StreamItem(
-            key=index,
-            audio=partial(decode_audio, row.audio, offset=row.utterance.offset, duration=row.utterance.duration),
-            slot=slot,
-            seconds=row.utterance.duration,
-        )
-        for index, (row, slot) in enumerate(zip(rows, slots, strict=True))
-    ]
+    items = stream_items(rows, row_slots(model, rows, manifest, prompt_mode))
     decoded = StreamingDecoder(model, att_context, batch_size).decode(items, on_progress)
     hypotheses: list[Hypothesis] = []
     for row, result in zip(rows, decoded, strict=True):
@@ -87,9 +78,17 @@ def decode_rows(
     return hypotheses
 
 
-def kept_rows(manifest: Path) -> list[Row]:
-    """The rows that are not marked `_skipme`. Raises `manifest_invalid`."""
-    return [row for row in load_rows(manifest) if not row.utterance.skipped]
+def stream_items(rows: Sequence[Row], slots: Sequence[int]) -> list[StreamItem]:
+    """Rows with their prompt slots, ready to decode; audio is read when its stream starts."""
+    return [
+        StreamItem(
+            key=index,
+            audio=partial(decode_audio, row.audio, offset=row.utterance.offset, duration=row.utterance.duration),
+            slot=slot,
+            seconds=row.utterance.duration,
+        )
+        for index, (row, slot) in enumerate(zip(rows, slots, strict=True))
+    ]
 
 
 def row_slots(model: Any, rows: Sequence[Row], manifest: Path, prompt_mode: PromptMode) -> list[int]:
@@ -115,8 +114,8 @@ def cell_id(request: EvalRequest, manifest: ManifestRef, att_context: tuple[int,
 def run(request: EvalRequest, reporter: Reporter) -> EvalResult:
     started = time.monotonic()
     out = Path(request.out)
-    for manifest in request.sets:
-        kept_rows(Path(manifest.path))  # all sets are read before the model is: a bad line must not cost an evaluation
+    # All sets are read before the model is: a bad line must not cost an evaluation.
+    rows = {manifest.path: kept_rows(Path(manifest.path)) for manifest in request.sets}
     model: Any = None
     cells: list[EvalCell] = []
     passes: list[tuple[ManifestRef, tuple[int, int], PromptMode]] = [(s, c, m) for s in request.sets for c in request.att_contexts for m in request.prompt_modes]
@@ -129,9 +128,9 @@ def run(request: EvalRequest, reporter: Reporter) -> EvalResult:
                 model = restore(Path(request.checkpoint.path))
             label = f"{manifest.name} at {latency_ms(context)} ms, {mode}"
             seconds = time.monotonic()
-            total = len(kept_rows(Path(manifest.path)))
-            progress = partial(_report, reporter, label, number, len(passes), total)
-            decoded = decode_manifest(model, Path(manifest.path), context, mode, request.batch_size, progress)
+            own = rows[manifest.path]
+            progress = partial(_report, reporter, label, number, len(passes), len(own))
+            decoded = decode_rows(model, own, Path(manifest.path), context, mode, request.batch_size, progress)
             io.write_text(file, "".join(h.model_dump_json() + "\n" for h in decoded))
             io.write_json(timing, {"seconds": time.monotonic() - seconds})
         hypotheses = read_hypotheses(file)

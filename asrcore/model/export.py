@@ -7,17 +7,16 @@ with the prompt slot, else an identity check proves nothing. A failed gate leave
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf, open_dict
 
 from asrcore import io
-from asrcore.audio import decode as decode_audio
 from asrcore.errors import ToolFault
 from asrcore.jobs.child import Reporter, main
-from asrcore.model.evaluate import kept_rows, row_slots
+from asrcore.manifest import kept_rows
+from asrcore.model.evaluate import row_slots, stream_items
 from asrcore.model.restore import restore
 from asrcore.model.stream import Decoded, StreamingDecoder, StreamItem
 from asrcore.requests import ExportRequest, ExportResult
@@ -72,11 +71,7 @@ def smoke_items(model: Any, request: ExportRequest) -> tuple[list[StreamItem], i
     manifest = Path(request.smoke.path)
     rows = kept_rows(manifest)[: request.smoke_utterances]
     slots = row_slots(model, rows, manifest, "langID")
-    items = [
-        StreamItem(index, partial(decode_audio, row.audio, offset=row.utterance.offset, duration=row.utterance.duration), slot, row.utterance.duration)
-        for index, (row, slot) in enumerate(zip(rows, slots, strict=True))
-    ]
-    return items, next(slot for slot in range(model.num_prompts) if slot not in slots)
+    return stream_items(rows, slots), next(slot for slot in range(model.num_prompts) if slot not in slots)
 
 
 def transcripts(model: Any, items: list[StreamItem], contexts: tuple[tuple[int, int], ...]) -> list[Decoded]:

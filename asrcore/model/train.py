@@ -6,7 +6,6 @@ SIGTERM saves a state; the next attempt with the same request goes on from it (a
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,7 @@ class FineTune:
         self.out = Path(request.out)
         self.started = self.last_event = time.monotonic()
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model: Any = restore(Path(request.base.path), device=device, threads=_threads())
+        self.model: Any = restore(Path(request.base.path), device=device)
         _require_context(self.model, request.att_context_size)
         self.store = CandidateStore(self.out)
         self.movement = Movement(self.model)
@@ -157,10 +156,6 @@ class FineTune:
     def _event(self, message: str, **metrics: float) -> None:
         self.last_event = time.monotonic()
         self.reporter.event("train", self.loop.counters.step, self.request.max_steps, message, **metrics)
-
-
-def _threads() -> int:
-    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
 
 
 def _require_context(model: Any, context: tuple[int, int]) -> None:

@@ -14,7 +14,7 @@ from asrcore.checkpoint import CheckpointInfo, tokenizer_bytes
 from asrcore.errors import NotReadyError, Problem, clean_text
 from asrcore.fingerprint import check_shards
 from asrcore.locales import AUTO, tier, written_tags
-from asrcore.manifest import Row, load_rows
+from asrcore.manifest import Row, kept_rows
 from asrcore.recipe.spec import Estimates, FinetuneSpec, SourceUse
 from asrcore.requests import ShardsResult
 from asrcore.workspace import Workspace
@@ -43,7 +43,7 @@ def shard_problems(shards: ShardsResult) -> tuple[list[Problem], bool]:
 def dev_rows(manifest: Path) -> tuple[tuple[Row, ...], list[Problem]]:
     """The usable rows of the dev manifest, and all that is wrong with it."""
     try:
-        rows = tuple(row for row in load_rows(manifest) if not row.utterance.skipped)
+        rows = kept_rows(manifest)
     except NotReadyError as error:
         return (), list(error.problems)
     if not rows:
