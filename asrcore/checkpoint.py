@@ -58,6 +58,14 @@ def read_checkpoint(path: Path) -> CheckpointInfo:
     return _read(path.resolve(), stat.st_size, stat.st_mtime_ns)
 
 
+def trained_contexts(path: Path) -> tuple[tuple[int, int], ...]:
+    """The att_context_size values in the config of a `.nemo`, without hashing it. Raises `checkpoint_not_nemo`."""
+    try:
+        return _contexts(_config(path)["encoder"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise _not_nemo(path, "its config names no att_context_size") from error
+
+
 def tokenizer_bytes(path: Path) -> bytes:
     """The SentencePiece model inside. Raises `checkpoint_not_nemo` when there is none."""
     config = _config(path)
@@ -115,20 +123,24 @@ def _read(path: Path, size: int, mtime_ns: int) -> CheckpointInfo:
                          next_step="pass a checkpoint of the nemotron-3.5 streaming family.")  # fmt: skip
     try:
         defaults, encoder = config["model_defaults"], config["encoder"]
-        contexts = encoder["att_context_size"]
-        contexts = contexts if isinstance(contexts[0], list) else [contexts]
         # `no` without quotes is read as false by YAML 1.1, here and in NeMo alike: such an entry is no usable tag.
         prompts = {tag: int(slot) for tag, slot in defaults["prompt_dictionary"].items() if isinstance(tag, str)}
         if not all(_TAG.fullmatch(tag) for tag in prompts):
             raise ValueError("a prompt tag is no tag")  # tags are shown to agents, so a checkpoint cannot smuggle text through them
         return CheckpointInfo(
             path=str(path), sha256=io.sha256_file(path), size_bytes=size, target_class=target, prompt_dictionary=prompts,
-            num_prompts=int(defaults["num_prompts"]), att_contexts=tuple((int(left), int(right)) for left, right in contexts),
+            num_prompts=int(defaults["num_prompts"]), att_contexts=_contexts(encoder),
             sample_rate=int(config.get("sample_rate") or config["preprocessor"]["sample_rate"]),
             vocabulary_size=int(config["decoder"]["vocab_size"]), d_model=int(encoder["d_model"]), n_layers=int(encoder["n_layers"]),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise _not_nemo(path, f"its config lacks a usable part ({type(error).__name__})") from error
+
+
+def _contexts(encoder: dict[str, Any]) -> tuple[tuple[int, int], ...]:
+    """One pair or a list of pairs, as NeMo's configs have either."""
+    found = encoder["att_context_size"]
+    return tuple((int(left), int(right)) for left, right in (found if isinstance(found[0], list) else [found]))
 
 
 def _config(path: Path) -> dict[str, Any]:

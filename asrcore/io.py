@@ -1,6 +1,7 @@
 """The one seam through which asrtune writes files. Tests inject faults (full disk, kill) here.
 
-Every write is temp file + fsync + rename in the same folder, so a killed process leaves the old state or the new one.
+Every write is temp file + fsync + rename in the same folder, so a killed process leaves the old state or the new one. Only logs of finished
+pieces are appended to, line by line.
 """
 
 from __future__ import annotations
@@ -76,6 +77,20 @@ def write_json(path: Path, value: object) -> None:
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=False) + "\n")
+
+
+def append_line(path: Path, line: str) -> None:
+    """Appends one line (without its newline) in one write: a reader, or a process killed here, sees whole lines and at most one unfinished last one."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(handle, (line + "\n").encode("utf-8"))
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_full(path.parent) from error
+        raise
 
 
 def fsync_folder(folder: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -33,6 +34,10 @@ ALIASES = {
 SKIP_MARK = "_skipme"
 """NeMo's mark for a row to leave out: true or a reason."""
 
+NEMO_PATTERN = re.compile(r"[(){}\[\]<>]|_OP_|_CL_")
+"""What NeMo's Lhotse loader expands in a path instead of opening it (NeMo 3.0, common/data/lhotse/nemo_adapters.py)."""
+
+_MOST_FIELD = 200
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -64,6 +69,11 @@ class Utterance(BaseModel):
     def skipped(self) -> bool:
         """True when the row is marked `_skipme`."""
         return bool((self.model_extra or {}).get(SKIP_MARK, False))
+
+    def free_fields(self) -> dict[str, str]:
+        """Scalar extras as text, each capped at 200 characters: what a score can be split by."""
+        extra = self.model_extra or {}
+        return {name[:_MOST_FIELD]: str(value)[:_MOST_FIELD] for name, value in extra.items() if isinstance(value, str | int | float)}
 
     def to_row(self) -> dict[str, Any]:
         """The row as written: `lang` equal to `target_lang`, no null and no zero offset, extras last."""

@@ -21,6 +21,7 @@ from asrcore.results import Frozen
 PromptMode = Literal["langID", "auto"]
 TrainPromptMode = Literal["langID", "auto", "unified"]
 Surface = Literal["full", "decoder_joint", "prompt"]
+EngineChoice = Literal["exact", "fast", "auto"]
 Role = Literal["train", "replay"]
 
 MODULES = {
@@ -178,13 +179,22 @@ class TrainResult(Frozen):
 
 
 class EvalRequest(Frozen):
-    """checkpoint x sets x att_contexts x prompt modes; one `EvalCell` each."""
+    """checkpoint x sets x att_contexts x prompt modes; one `EvalCell` each.
+
+    `exact` decodes chunk by chunk; `fast` in one pass under the same chunk mask, and fails where a sample shows that it is not equivalent; `auto`
+    tries `fast` and goes on with `exact` where it is not.
+    """
 
     checkpoint: CheckpointRef
     sets: tuple[ManifestRef, ...] = Field(min_length=1)
     att_contexts: tuple[tuple[int, int], ...] = ((56, 0),)
     prompt_modes: tuple[PromptMode, ...] = ("langID",)
     batch_size: int = Field(default=16, ge=1, le=512)
+    engine: EngineChoice = "exact"
+    slice_by: tuple[str, ...] = ()
+    """Manifest fields (also `speaker`, `source`, `sampling_rate`, `duration`) whose values split the score."""
+    terms: tuple[str, ...] = ()
+    """Words and names whose recall and precision are reported."""
     out: str
     """Folder for `hyps/<cell_id>.jsonl`, one `Hypothesis` a line."""
 
@@ -203,6 +213,11 @@ class Hypothesis(Frozen):
     source: str | None = None
     line: int
     """Line of the manifest, from 1."""
+    sampling_rate: int | None = None
+    fields: dict[str, str] = Field(default_factory=dict)
+    """The other scalar fields of the row, as text, for slices."""
+    first_partial_s: float | None = None
+    """Audio seconds from the start of the clip to the end of the chunk that wrote the first token; null when nothing was written."""
 
 
 class Wer(Frozen):
@@ -218,15 +233,77 @@ class Wer(Frozen):
     ci95: tuple[float, float] | None = None
 
 
-class EvalCell(Frozen):
-    """One scored pass. `eval_id` is content-addressed: same checkpoint, set, context, mode, engine and scorer give the same id."""
+class Parity(Frozen):
+    """How far the fast engine's transcripts are those of the exact engine at batch size 1, on a random sample of the set."""
 
-    eval_id: str
-    checkpoint: CheckpointRef
-    set: ManifestRef
-    att_context: tuple[int, int]
-    latency_ms: int
-    prompt_mode: PromptMode
+    utterances: int
+    identical_percent: float
+    delta_points: float
+    """fast - exact, in points of normalised WER on the sample."""
+    held: bool
+
+
+class ChunkTimes(Frozen):
+    """Model-side wall time of one chunk step of a whole batch in milliseconds (not of one stream), and how soon text appears.
+
+    `first_partial_ms_p50` is audio time: from the start of a clip to the end of the chunk whose decoding wrote its first token.
+    """
+
+    chunks: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    last_chunk_p50_ms: float
+    """From the last chunk's arrival to the final transcript: what a speaker waits for after the end of speech, beyond the chunk itself."""
+    first_partial_ms_p50: float | None
+
+
+class StyleErrors(Frozen):
+    """Errors in what the normaliser takes away, in percent of what the reference holds; null where it holds none."""
+
+    punctuation_percent: float | None
+    casing_percent: float | None
+    punctuation_marks: int
+    """Marks in the references."""
+    cased_words: int
+    """Aligned equal words in which case could differ."""
+
+
+class TermScore(Frozen):
+    """Listed terms in references and hypotheses, counted after normalisation. Percent; null where a denominator is zero."""
+
+    terms: int
+    occurrences: int
+    recall_percent: float | None
+    precision_percent: float | None
+    f1_percent: float | None
+    missed: tuple[str, ...] = ()
+    """Terms of the caller's list that were missed at least once, worst first, at most 20."""
+
+
+class Slice(Frozen):
+    """One value of one manifest field. `untrusted_text` is the value as the data has it, cleaned and capped."""
+
+    field: str
+    untrusted_text: str
+    utterances: int
+    wer: Wer
+    worst: bool = False
+    """The worst value of its field among those with at least 100 words."""
+
+
+class SegmentTags(Frozen):
+    """Utterances with several languages, in `auto`: are the languages told apart? Rows name them in order, `"target_langs": "el-GR en-US"`."""
+
+    utterances: int
+    segments: int
+    correct_percent: float
+    """Segments whose tag was written, in order: 100 * (1 - edit distance of the two tag sequences / segments), at least 0."""
+
+
+class Scores(Frozen):
+    """What the scorer says about one set of hypotheses, whoever wrote them."""
+
     locales: tuple[str, ...]
     utterances: int
     seconds: float
@@ -234,16 +311,40 @@ class EvalCell(Frozen):
     normalised: Wer
     normaliser: str
     empty_hypotheses: int
+    repeated_phrases: int = 0
+    """Hypotheses in which a phrase comes five or more times in a row, and in the reference does not (trap 3.27i)."""
     wrong_tag_rate: float | None = None
     """Share of utterances in `auto` whose emitted tag is missing or another locale's; null in langID."""
     script_share: float
     """Share of letters in the output that belong to the locale's script."""
+    style: StyleErrors | None = None
+    terms: TermScore | None = None
+    slices: tuple[Slice, ...] = ()
+    segment_tags: SegmentTags | None = None
+
+
+class EvalCell(Scores):
+    """One scored pass. `eval_id` is content-addressed: same checkpoint, set, context, mode, engine and scorer give the same id.
+
+    The cell of another system (`engine` peer) names the context and mode it is compared at; `batch_size` and `rtfx` are 0 there.
+    """
+
+    eval_id: str
+    checkpoint: CheckpointRef
+    set: ManifestRef
+    att_context: tuple[int, int]
+    latency_ms: int
+    prompt_mode: PromptMode
     rtfx: float
-    """Audio seconds per wall second of decoding."""
+    """Audio seconds per wall second of decoding, in the attempt that finished the pass."""
     engine: str
     batch_size: int
     hypotheses: str
     versions: dict[str, str]
+    parity: Parity | None = None
+    """Set when the fast engine was asked for; `engine` says which one was used in the end."""
+    chunk_times: ChunkTimes | None = None
+    """Set by the exact engine."""
 
 
 class EvalResult(Frozen):

@@ -38,10 +38,10 @@ class SetSpec:
 
 
 PRETRAIN: tuple[SetSpec, ...] = (
-    SetSpec("pretrain_en-US", "en-US", "train", "wideband", 20_000, 1),
-    SetSpec("pretrain_es-ES", "es-ES", "train", "wideband", 20_000, 1),
-    SetSpec("pretrain_bg-BG", "bg-BG", "train", "wideband", 20_000, 1),
-    SetSpec("pretrain_el-GR", "el-GR", "train", "wideband", 9_000, 1),
+    SetSpec("pretrain_en-US", "en-US", "train", "wideband", 60_000, 1),
+    SetSpec("pretrain_es-ES", "es-ES", "train", "wideband", 60_000, 1),
+    SetSpec("pretrain_bg-BG", "bg-BG", "train", "wideband", 60_000, 1),
+    SetSpec("pretrain_el-GR", "el-GR", "train", "wideband", 45_000, 1),
 )
 SHIPPED: tuple[SetSpec, ...] = (
     SetSpec("el-GR_telephone_train", "el-GR", "train", "telephone", 4_500, 11),

@@ -113,28 +113,23 @@ def resume_job(ws: Workspace, job_id: str) -> JobView:
         return view_of(ws, store.load(ledger, job_id))
 
 
-def follow(ws: Workspace, job_id: str, *, cancel_on_interrupt: bool = False) -> Iterator[Event]:
-    """Every event of the current attempt, from its first, until the attempt ends. Ctrl-C leaves the job running, or cancels it if told so.
+def follow(ws: Workspace, job_id: str) -> Iterator[Event]:
+    """Every event of the current attempt, from its first, until the attempt ends. Ctrl-C leaves the job running.
 
     How the job ended is for `get_job` to say.
     """
-    try:
-        with Ledger.open(ws) as ledger:
-            attempt = store.load(ledger, job_id).attempt
-            path = attempt_folder(ws.home, job_id, attempt) / child.EVENTS
-            offset = 0
-            while True:
-                job = reconcile(ledger, ws.home, store.load(ledger, job_id))
-                over = job.state in ENDED or job.attempt != attempt  # asked before reading: events written before the end are still seen
-                text, offset = _new_lines(path, offset)
-                yield from parse_events(text)
-                if over:
-                    return
-                time.sleep(_POLL_S)
-    except KeyboardInterrupt:
-        if cancel_on_interrupt:
-            cancel_job(ws, job_id)
-        raise
+    with Ledger.open(ws) as ledger:
+        attempt = store.load(ledger, job_id).attempt
+        path = attempt_folder(ws.home, job_id, attempt) / child.EVENTS
+        offset = 0
+        while True:
+            job = reconcile(ledger, ws.home, store.load(ledger, job_id))
+            over = job.state in ENDED or job.attempt != attempt  # asked before reading: events written before the end are still seen
+            text, offset = _new_lines(path, offset)
+            yield from parse_events(text)
+            if over:
+                return
+            time.sleep(_POLL_S)
 
 
 def _choose(ledger: Ledger, spec: Spec, *, force_new: bool) -> tuple[str, bool]:

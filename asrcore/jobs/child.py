@@ -16,7 +16,6 @@ from __future__ import annotations
 import errno
 import json
 import math
-import os
 import signal
 import sys
 import time
@@ -77,15 +76,7 @@ class Reporter:
         line = event.model_dump(mode="json")
         # JSON has no NaN, and null would lose which kind it was; pydantic reads these strings back as floats.
         line["metrics"] = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
-        data = (json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n").encode("utf-8")
-        try:
-            handle = os.open(self.folder / EVENTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            try:
-                os.write(handle, data)
-            finally:
-                os.close(handle)
-        except OSError as error:
-            raise _coded(error, self.folder) from error
+        io.append_line(self.folder / EVENTS, json.dumps(line, ensure_ascii=False, separators=(",", ":")))
 
 
 def main(request_type: type[RequestT], run: Callable[[RequestT, Reporter], BaseModel | None], argv: Sequence[str] | None = None) -> NoReturn:

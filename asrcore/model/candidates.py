@@ -14,7 +14,7 @@ from typing import Any
 from safetensors.torch import load_file, save
 
 from asrcore import io
-from asrcore.model.evaluate import decode_manifest
+from asrcore.model.decode import decode_manifest
 from asrcore.requests import Candidate, CheckpointRef, TrainRequest
 from asrcore.score.wer import score_wer
 

@@ -1,168 +1,226 @@
 """Child process `python -m asrcore.model.evaluate request.json`: one checkpoint, several sets, contexts and prompt modes, streamed and scored.
 
-Each (set, att_context_size, prompt mode) is one cell with a content-addressed id. A cell's hypotheses are written as a whole, so a run that
-was killed goes on with the first cell that is not there; scoring is repeated, decoding is not.
+Each (set, att_context_size, prompt mode) is one cell with a content-addressed id. Utterances are written down as they are finished, so a run that
+was killed goes on with the first one that is not there; scoring is repeated, decoding is not.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import json
+import itertools
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 
 from asrcore import io
-from asrcore.audio import decode as decode_audio
-from asrcore.errors import NotReadyError, Problem, clean_text
+from asrcore.errors import NotReadyError, clean_text
 from asrcore.jobs.child import Reporter, main
-from asrcore.locales import AUTO, latency_ms
-from asrcore.manifest import Row, kept_rows
-from asrcore.model.restore import prompt_slots, restore
-from asrcore.model.stream import StreamingDecoder, StreamItem
-from asrcore.requests import EvalCell, EvalRequest, EvalResult, Hypothesis, ManifestRef, PromptMode
-from asrcore.score.bootstrap import with_ci
-from asrcore.score.hypotheses import read_hypotheses
+from asrcore.locales import latency_ms
+from asrcore.manifest import kept_rows
+from asrcore.model.decode import row_slots, transcribe_rows
+from asrcore.model.fast import FastDecoder
+from asrcore.model.parity import check_parity, sample_size
+from asrcore.model.restore import restore
+from asrcore.model.stream import StepTimes, StreamingDecoder
+from asrcore.requests import ChunkTimes, EvalCell, EvalRequest, EvalResult, Hypothesis, ManifestRef, Parity, PromptMode
+from asrcore.results import Frozen
+from asrcore.score.cell import score_hypotheses
+from asrcore.score.hypotheses import hypothesis_of, read_hypotheses
 from asrcore.score.normalise import NORMALISER
-from asrcore.score.script import corpus_script_share
-from asrcore.score.tags import strip_tags
+from asrcore.score.slices import fields_of, require_fields
+from asrcore.score.terms import spell
 
-ENGINE = "exact/1"
-"""Name and version of the streaming engine; part of every eval id."""
-
-
-def decode_manifest(
-    model: Any,
-    manifest: Path,
-    att_context: tuple[int, int],
-    prompt_mode: PromptMode,
-    batch_size: int,
-    on_progress: Callable[[int], None] | None = None,
-) -> list[Hypothesis]:
-    """Streams every utterance of a manifest, in manifest order, with its own `target_lang` slot (`langID`) or slot 101 (`auto`).
-
-    Rows marked `_skipme` are left out. Raises `manifest_invalid` or `unknown_tag` with all lines, `audio_missing`/`audio_unreadable` for the
-    first bad file.
-    """
-    rows = kept_rows(manifest)
-    return decode_rows(model, rows, manifest, att_context, prompt_mode, batch_size, on_progress)
+EngineName = Literal["exact", "fast"]
+ENGINES: dict[EngineName, str] = {"exact": "exact/1", "fast": "fast/1"}
+"""Name and version of each engine; part of every eval id."""
 
 
-def decode_rows(
-    model: Any,
-    rows: Sequence[Row],
-    manifest: Path,
-    att_context: tuple[int, int],
-    prompt_mode: PromptMode,
-    batch_size: int,
-    on_progress: Callable[[int], None] | None = None,
-) -> list[Hypothesis]:
-    """`decode_manifest` for rows that are already loaded."""
-    items = stream_items(rows, row_slots(model, rows, manifest, prompt_mode))
-    decoded = StreamingDecoder(model, att_context, batch_size).decode(items, on_progress)
-    hypotheses: list[Hypothesis] = []
-    for row, result in zip(rows, decoded, strict=True):
-        raw = str(model.tokenizer.ids_to_text(list(result.tokens)))
-        text, tag = strip_tags(raw)
-        utterance = row.utterance
-        hypotheses.append(
-            Hypothesis(
-                id=utterance.id or f"line-{row.line}", locale=utterance.target_lang, reference=utterance.text, text=text, raw_text=raw, tag=tag,
-                duration=utterance.duration, speaker=utterance.speaker, source=utterance.source, line=row.line,
-            )
+class Pass(NamedTuple):
+    """What one cell decodes."""
+
+    set: ManifestRef
+    att_context: tuple[int, int]
+    mode: PromptMode
+
+    @property
+    def label(self) -> str:
+        return f"{clean_text(self.set.name, 80)} at {latency_ms(self.att_context)} ms, {self.mode}"
+
+
+class PassFacts(Frozen):
+    """What is stored beside the hypotheses of a pass; its presence says that they are complete."""
+
+    seconds: float
+    """Wall seconds of decoding in the attempt that finished, without the parity check."""
+    audio_seconds: float
+    """Audio decoded in that attempt; 0 when it only had to finish what a killed one had decoded."""
+    engine: EngineName
+    parity: Parity | None = None
+    chunk_times: ChunkTimes | None = None
+
+
+class Finished:
+    """Hypotheses of one pass as they come: appended to `<file>.part`, and written to `file` in manifest order once all are there."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.part = file, self.part_of(file)
+        self.by_line: dict[int, Hypothesis] = {}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if self.part.exists():
+            for line in self.part.read_bytes().splitlines(keepends=True):
+                if line.endswith(b"\n"):  # a killed process may leave its last line unfinished
+                    hypothesis = Hypothesis.model_validate_json(line)
+                    self.by_line[hypothesis.line] = hypothesis
+            io.write_text(self.part, "".join(h.model_dump_json() + "\n" for h in self.by_line.values()))
+
+    @staticmethod
+    def part_of(file: Path) -> Path:
+        return file.with_suffix(".part")
+
+    def add(self, hypothesis: Hypothesis) -> None:
+        io.append_line(self.part, hypothesis.model_dump_json())
+        self.by_line[hypothesis.line] = hypothesis
+
+    def complete(self, lines: Sequence[int]) -> list[Hypothesis]:
+        ordered = [self.by_line[line] for line in lines]
+        io.write_text(self.file, "".join(h.model_dump_json() + "\n" for h in ordered))
+        return ordered
+
+
+class Evaluation:
+    """One request at work: the rows of its sets, the model once it is needed, and the files of the passes."""
+
+    def __init__(self, request: EvalRequest, reporter: Reporter) -> None:
+        self.request, self.reporter = request, reporter
+        # All that can be wrong with sets, terms and fields is said before the model is loaded: a bad line must not cost an evaluation.
+        self.rows = {one.path: kept_rows(Path(one.path)) for one in request.sets}
+        for rows in self.rows.values() if request.slice_by else ():
+            require_fields(request.slice_by, fields_of([hypothesis_of(row, "") for row in rows]))
+        if request.terms:
+            spell(request.terms, {row.utterance.target_lang for rows in self.rows.values() for row in rows})
+        self.passes = [Pass(s, c, m) for s in request.sets for c in request.att_contexts for m in request.prompt_modes]
+
+    @cached_property
+    def model(self) -> Any:
+        return restore(Path(self.request.checkpoint.path))
+
+    def cells(self) -> tuple[EvalCell, ...]:
+        return tuple(self._cell(number, one) for number, one in enumerate(self.passes))
+
+    def _cell(self, number: int, one: Pass) -> EvalCell:
+        wanted = self.request.engine
+        fast = self._decoded(number, one, "fast") if wanted != "exact" else None
+        parity = fast.parity if fast else None
+        if fast and parity and parity.held:
+            return self._score(one, fast)
+        if wanted == "fast" and parity:
+            raise NotReadyError(
+                "fast_engine_not_equivalent",
+                f"{one.label}: {parity.identical_percent:g} % of {parity.utterances} sampled transcripts are those of the exact engine, "
+                f"{parity.delta_points:+.2f} points of WER apart.", next_step='call run_streaming_eval again with "engine": "exact" (or "auto").',
+            )  # fmt: skip
+        return self._score(one, self._decoded(number, one, "exact").model_copy(update={"parity": parity}))
+
+    def _decoded(self, number: int, one: Pass, engine: EngineName) -> PassFacts:
+        """Facts of a pass that lies on disk, decoding it first where it does not."""
+        file = self._file(one, engine)
+        facts = file.with_suffix(".json")
+        if not facts.exists():
+            io.write_json(facts, self._decode(number, one, engine))
+        Finished.part_of(file).unlink(missing_ok=True)
+        return PassFacts.model_validate_json(facts.read_text(encoding="utf-8"))
+
+    def _decode(self, number: int, one: Pass, engine: EngineName) -> PassFacts:
+        """Decodes what a killed attempt left, writes all hypotheses in manifest order, and checks a fast pass."""
+        rows = self.rows[one.set.path]
+        slots = row_slots(self.model, rows, Path(one.set.path), one.mode)
+        decoder = (FastDecoder if engine == "fast" else StreamingDecoder)(self.model, one.att_context, self.request.batch_size)
+        finished = Finished(self._file(one, engine))
+        left = [n for n, row in enumerate(rows) if row.line not in finished.by_line]
+        total = len(rows) + (sample_size(len(rows)) if engine == "fast" else 0)
+        started = time.monotonic()
+        report = self._progress(number, one, engine, total, len(rows) - len(left))
+
+        def keep(hypothesis: Hypothesis) -> None:
+            finished.add(hypothesis)
+            report(hypothesis)
+
+        transcribe_rows(self.model, decoder, [rows[n] for n in left], [slots[n] for n in left], keep)
+        facts = PassFacts(seconds=time.monotonic() - started, audio_seconds=sum(rows[n].utterance.duration for n in left), engine=engine)
+        hypotheses = finished.complete([row.line for row in rows])
+        if isinstance(decoder, StreamingDecoder):
+            return facts.model_copy(update={"chunk_times": chunk_times(decoder.times, hypotheses)})
+        checking = self._progress(number, one, "parity check", total, len(rows))
+        parity = check_parity(self.model, rows, slots, one.att_context, hypotheses, one.set.sha256, checking)
+        return facts.model_copy(update={"parity": parity})
+
+    def _progress(self, number: int, one: Pass, what: str, total: int, before: int = 0) -> Callable[[Hypothesis], None]:
+        done = itertools.count(before + 1)
+
+        def report(_: Hypothesis) -> None:
+            self.reporter.stop_if_asked()
+            self.reporter.event("evaluate", number * 1000 + round(1000 * next(done) / total), len(self.passes) * 1000, f"{one.label}, {what}")
+
+        return report
+
+    def _file(self, one: Pass, engine: EngineName) -> Path:
+        return Path(self.request.out) / "hyps" / f"{decode_id(self.request, one, engine)}.jsonl"
+
+    def _score(self, one: Pass, facts: PassFacts) -> EvalCell:
+        request, file = self.request, self._file(one, facts.engine)
+        scores = score_hypotheses(read_hypotheses(file), one.mode, request.slice_by, request.terms)
+        return EvalCell(
+            **dict(scores), eval_id=eval_id(request, one, facts.engine), checkpoint=request.checkpoint, set=one.set,
+            att_context=one.att_context, latency_ms=latency_ms(one.att_context), prompt_mode=one.mode,
+            rtfx=round(facts.audio_seconds / max(facts.seconds, 1e-6), 1), engine=ENGINES[facts.engine], batch_size=request.batch_size,
+            hypotheses=str(file), versions=versions(), parity=facts.parity, chunk_times=facts.chunk_times,
         )  # fmt: skip
-    return hypotheses
-
-
-def stream_items(rows: Sequence[Row], slots: Sequence[int]) -> list[StreamItem]:
-    """Rows with their prompt slots, ready to decode; audio is read when its stream starts."""
-    return [
-        StreamItem(
-            key=index,
-            audio=partial(decode_audio, row.audio, offset=row.utterance.offset, duration=row.utterance.duration),
-            slot=slot,
-            seconds=row.utterance.duration,
-        )
-        for index, (row, slot) in enumerate(zip(rows, slots, strict=True))
-    ]
-
-
-def row_slots(model: Any, rows: Sequence[Row], manifest: Path, prompt_mode: PromptMode) -> list[int]:
-    """Prompt slot of each row. Raises `unknown_tag` with every line whose tag the checkpoint does not have (trap 3.3)."""
-    slots = prompt_slots(model)
-    unknown = [
-        Problem(code="unknown_tag", message=f"target_lang {clean_text(row.utterance.target_lang, 20)!r} is not in the checkpoint's dictionary.",
-                file=str(manifest), line=row.line, fix="correct the tag; validate_language_tags names the nearest one.")
-        for row in rows if row.utterance.target_lang not in slots
-    ]  # fmt: skip
-    if unknown:
-        raise NotReadyError("unknown_tag", f"{len(unknown)} rows have a tag that the checkpoint does not know.",
-                            next_step="call validate_language_tags on this manifest.", problems=unknown)  # fmt: skip
-    return [slots[AUTO] if prompt_mode == "auto" else slots[row.utterance.target_lang] for row in rows]
-
-
-def cell_id(request: EvalRequest, manifest: ManifestRef, att_context: tuple[int, int], mode: PromptMode) -> str:
-    """The same checkpoint, set, context, mode, batch size, engine and normaliser give the same id."""
-    key = [request.checkpoint.sha256, manifest.sha256, list(att_context), mode, request.batch_size, ENGINE, NORMALISER]
-    return "eval_" + io.sha256_json(key)[:12]
 
 
 def run(request: EvalRequest, reporter: Reporter) -> EvalResult:
     started = time.monotonic()
-    out = Path(request.out)
-    # All sets are read before the model is: a bad line must not cost an evaluation.
-    rows = {manifest.path: kept_rows(Path(manifest.path)) for manifest in request.sets}
-    model: Any = None
-    cells: list[EvalCell] = []
-    passes: list[tuple[ManifestRef, tuple[int, int], PromptMode]] = [(s, c, m) for s in request.sets for c in request.att_contexts for m in request.prompt_modes]
-    for number, (manifest, context, mode) in enumerate(passes):
-        eval_id = cell_id(request, manifest, context, mode)
-        file = out / "hyps" / f"{eval_id}.jsonl"
-        timing = out / "hyps" / f"{eval_id}.json"
-        if not timing.exists():
-            if model is None:
-                model = restore(Path(request.checkpoint.path))
-            label = f"{manifest.name} at {latency_ms(context)} ms, {mode}"
-            seconds = time.monotonic()
-            own = rows[manifest.path]
-            progress = partial(_report, reporter, label, number, len(passes), len(own))
-            decoded = decode_rows(model, own, Path(manifest.path), context, mode, request.batch_size, progress)
-            io.write_text(file, "".join(h.model_dump_json() + "\n" for h in decoded))
-            io.write_json(timing, {"seconds": time.monotonic() - seconds})
-        hypotheses = read_hypotheses(file)
-        wall = float(json.loads(timing.read_text(encoding="utf-8"))["seconds"])
-        cells.append(score_cell(request, manifest, context, mode, eval_id, hypotheses, wall, file))
-    return EvalResult(cells=tuple(cells), seconds=round(time.monotonic() - started, 2))
+    cells = Evaluation(request, reporter).cells()
+    return EvalResult(cells=cells, seconds=round(time.monotonic() - started, 2))
 
 
-def _report(reporter: Reporter, label: str, number: int, passes: int, total: int, done: int) -> None:
-    reporter.stop_if_asked()
-    reporter.event("evaluate", number * 1000 + round(1000 * done / total), passes * 1000, label)
+def decode_id(request: EvalRequest, one: Pass, engine: EngineName) -> str:
+    """The same checkpoint, set, context, mode, batch size, engine and normaliser give the same id."""
+    key = [request.checkpoint.sha256, one.set.sha256, list(one.att_context), one.mode, request.batch_size, ENGINES[engine], NORMALISER]
+    return "eval_" + io.sha256_json(key)[:12]
 
 
-def score_cell(
-    request: EvalRequest, manifest: ManifestRef, context: tuple[int, int], mode: PromptMode, eval_id: str, hyps: Sequence[Hypothesis], wall: float, file: Path
-) -> EvalCell:
-    """Scores one pass. WER over the corpus; the 95 % interval is over clusters of utterances (asrcore.score.bootstrap)."""
-    seconds = sum(h.duration for h in hyps)
-    wrong = sum(h.tag != h.locale for h in hyps) / len(hyps) if mode == "auto" else None
-    return EvalCell(
-        eval_id=eval_id, checkpoint=request.checkpoint, set=manifest, att_context=context, latency_ms=latency_ms(context), prompt_mode=mode,
-        locales=tuple(sorted({h.locale for h in hyps})), utterances=len(hyps), seconds=round(seconds, 2),
-        raw=with_ci(hyps, normalised=False), normalised=with_ci(hyps, normalised=True), normaliser=NORMALISER,
-        empty_hypotheses=sum(not h.text.strip() for h in hyps), wrong_tag_rate=wrong,
-        script_share=round(corpus_script_share((h.text, h.locale) for h in hyps), 4), rtfx=round(seconds / max(wall, 1e-6), 1),
-        engine=ENGINE, batch_size=request.batch_size, hypotheses=str(file), versions=versions(),
+def eval_id(request: EvalRequest, one: Pass, engine: EngineName) -> str:
+    """`decode_id`, and for a cell with slices or terms an id of its own, since it holds more."""
+    decoded = decode_id(request, one, engine)
+    asked = [list(request.slice_by), list(request.terms)]
+    return "eval_" + io.sha256_json([decoded, asked])[:12] if any(asked) else decoded
+
+
+def chunk_times(times: StepTimes, hypotheses: Sequence[Hypothesis]) -> ChunkTimes | None:
+    """Percentiles of chunk steps; None when no utterance was long enough for a chunk."""
+    if not times.steps:
+        return None
+    p50, p95, p99 = (round(1000 * float(q), 2) for q in np.percentile(times.steps, (50, 95, 99)))
+    partials = [h.first_partial_s for h in hypotheses if h.first_partial_s is not None]
+    return ChunkTimes(
+        chunks=len(times.steps), p50_ms=p50, p95_ms=p95, p99_ms=p99, last_chunk_p50_ms=round(1000 * median(times.last or times.steps), 2),
+        first_partial_ms_p50=round(1000 * median(partials)) if partials else None,
     )  # fmt: skip
 
 
 def versions() -> dict[str, str]:
-    """Versions that can change a transcript."""
-    return {"nemo_toolkit": importlib.metadata.version("nemo_toolkit"), "torch": torch.__version__, "dtype": "float32"}
+    """Versions and settings that can change a transcript."""
+    cuda = torch.cuda.is_available()
+    return {
+        "nemo_toolkit": importlib.metadata.version("nemo_toolkit"), "torch": torch.__version__, "dtype": "float32",
+        "device": torch.cuda.get_device_name() if cuda else "cpu", "tf32": str(cuda and torch.backends.cuda.matmul.allow_tf32).lower(),
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

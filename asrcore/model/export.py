@@ -16,7 +16,7 @@ from asrcore import io
 from asrcore.errors import ToolFault
 from asrcore.jobs.child import Reporter, main
 from asrcore.manifest import kept_rows
-from asrcore.model.evaluate import row_slots, stream_items
+from asrcore.model.decode import row_slots, stream_items
 from asrcore.model.restore import restore
 from asrcore.model.stream import Decoded, StreamingDecoder, StreamItem
 from asrcore.requests import ExportRequest, ExportResult

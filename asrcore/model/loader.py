@@ -25,6 +25,7 @@ from torch import Tensor
 
 from asrcore.errors import NotReadyError, Problem
 from asrcore.locales import written_tags
+from asrcore.manifest import NEMO_PATTERN
 from asrcore.requests import ShardedSource, ShardsResult, TrainRequest
 from asrcore.text import LOCALE_TAG
 
@@ -121,7 +122,7 @@ def _pattern(shards: ShardsResult, files: list[str], stem: str, suffix: str) -> 
         raise NotReadyError("shards_layout", f"the shards are not named {stem}_0.{suffix} … {stem}_{len(files) - 1}.{suffix} in one folder.",
                             next_step="build them again with build_shards.")  # fmt: skip
     path = str(Path(shards.root) / folder)
-    if re.search(r"[(){}\[\]<>]|_OP_|_CL_", path):
+    if NEMO_PATTERN.search(path):
         raise NotReadyError("path_not_loadable", f"NeMo's loader takes brackets in a path for a pattern: {path}.",
                             next_step="set ASRTUNE_HOME to a folder without brackets in its path.")  # fmt: skip
     return f"{path}/{stem}__OP_0..{len(files) - 1}_CL_.{suffix}"

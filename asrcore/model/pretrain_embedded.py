@@ -27,11 +27,11 @@ from asrcore.model.stream import apply_prompt
 
 D_MODEL = 144
 PRED_HIDDEN = 160
-VOCABULARY = 1024
+VOCABULARY = 640
 CTC_WEIGHT = 0.4
-WARM_SHARE = 0.12
+WARM_SHARE = 0.1
 """This first share of the steps trains CTC alone, on short clean utterances, mostly at the longest context, until the encoder hears tokens."""
-LISTEN_SHARE = 0.7
+LISTEN_SHARE = 0.55
 """Up to this share of the steps CTC alone is trained; a step costs half of a joint one, and RNNT cannot recite templates meanwhile."""
 WARM_SECONDS = 2.6
 WARM_CONTEXT_PROBS = (0.15, 0.05, 0.1, 0.7)
@@ -46,26 +46,26 @@ def build_config(tokenizer_dir: Path) -> Any:
            "window_size": 0.025, "window_stride": 0.01, "window": "hann", "features": 80, "n_fft": 512, "frame_splicing": 1,
            "dither": 1e-5, "pad_to": 0}  # fmt: skip
     encoder = {"_target_": "nemo.collections.asr.modules.ConformerEncoder", "feat_in": 80, "feat_out": -1, "n_layers": 6, "d_model": D_MODEL,
-               "use_bias": False, "subsampling": "dw_striding", "subsampling_factor": 8, "subsampling_conv_channels": 64,
+               "use_bias": False, "subsampling": "dw_striding", "subsampling_factor": 8, "subsampling_conv_channels": 32,
                "causal_downsampling": True, "reduction": None, "reduction_position": None, "reduction_factor": 1, "ff_expansion_factor": 4,
                "self_attention_model": "rel_pos", "n_heads": 4, "att_context_size": [list(c) for c in locales.TRAINED_CONTEXTS],
                "att_context_probs": None, "att_context_style": "chunked_limited", "xscaling": False, "untie_biases": True,
-               "pos_emb_max_len": 5000, "conv_kernel_size": 9, "conv_norm_type": "layer_norm", "conv_context_size": "causal", "dropout": 0.1,
-               "dropout_pre_encoder": 0.1, "dropout_emb": 0.0, "dropout_att": 0.1, "stochastic_depth_drop_prob": 0.0,
+               "pos_emb_max_len": 5000, "conv_kernel_size": 9, "conv_norm_type": "layer_norm", "conv_context_size": "causal", "dropout": 0.0,
+               "dropout_pre_encoder": 0.0, "dropout_emb": 0.0, "dropout_att": 0.0, "stochastic_depth_drop_prob": 0.0,
                "stochastic_depth_mode": "linear", "stochastic_depth_start_layer": 1}  # fmt: skip
     return OmegaConf.create({
         "sample_rate": 16000, "compute_eval_loss": False, "log_prediction": False, "skip_nan_grad": False,
         "model_defaults": {"enc_hidden": D_MODEL, "pred_hidden": PRED_HIDDEN, "joint_hidden": PRED_HIDDEN, "initialize_prompt_feature": True,
                            "num_prompts": 128, "norm": "None", "prompt_dictionary": dict(locales.PROMPT_DICTIONARY)},
         "tokenizer": {"dir": str(tokenizer_dir), "type": "bpe"}, "preprocessor": mel,
-        "spec_augment": {"_target_": "nemo.collections.asr.modules.SpectrogramAugmentation", "freq_masks": 2, "time_masks": 2,
+        "spec_augment": {"_target_": "nemo.collections.asr.modules.SpectrogramAugmentation", "freq_masks": 1, "time_masks": 1,
                          "freq_width": 15, "time_width": 0.05},
         "encoder": encoder,
         "decoder": {"_target_": "nemo.collections.asr.modules.RNNTDecoder", "normalization_mode": None, "random_state_sampling": False,
                     "blank_as_pad": True,
-                    "prednet": {"pred_hidden": PRED_HIDDEN, "pred_rnn_layers": 1, "t_max": None, "dropout": 0.1}},
+                    "prednet": {"pred_hidden": PRED_HIDDEN, "pred_rnn_layers": 1, "t_max": None, "dropout": 0.0}},
         "joint": {"_target_": "nemo.collections.asr.modules.RNNTJoint", "log_softmax": None, "preserve_memory": False, "fuse_loss_wer": True,
-                  "fused_batch_size": 16, "jointnet": {"joint_hidden": PRED_HIDDEN, "activation": "relu", "dropout": 0.1}},
+                  "fused_batch_size": 16, "jointnet": {"joint_hidden": PRED_HIDDEN, "activation": "relu", "dropout": 0.0}},
         "decoding": {"strategy": "greedy_batch", "strip_lang_tags": False, "greedy": {"max_symbols": 10}},
         "loss": {"loss_name": "default", "warprnnt_numba_kwargs": {"fastemit_lambda": 5e-3, "clamp": -1.0}},
         "optim": {"name": "adamw", "lr": 1e-3, "betas": [0.9, 0.98], "weight_decay": 1e-3},
@@ -140,7 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=16000)
+    parser.add_argument("--steps", type=int, default=11500)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--listen-share", type=float, default=LISTEN_SHARE, help="share of the steps with CTC alone")
@@ -168,7 +168,7 @@ def train(model: Any, corpus: Corpus, steps: int, peak_lr: float, rng: random.Ra
     blank = model.tokenizer.vocab_size
     head = torch.nn.Linear(D_MODEL, blank + 1)
     parameters = [*model.parameters(), *head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=peak_lr, betas=(0.9, 0.98), weight_decay=1e-3)
+    optimiser = torch.optim.AdamW(parameters, lr=peak_lr, betas=(0.9, 0.98), weight_decay=1e-3, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peak_lr, total_steps=steps, pct_start=0.03)
     model.train()
     model.joint._fuse_loss_wer = False

@@ -12,6 +12,7 @@ Chunk boundaries, pre-encode cache, dropped frames and the treatment of the last
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,8 @@ from torch import Tensor
 
 MAX_SYMBOLS = 10
 """Most tokens per 80 ms frame, as in the checkpoint's saved decoding config."""
+HOP_S = 0.01
+"""Seconds a mel frame."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,15 @@ class StreamItem:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Token ids of one utterance and the encoder frame (80 ms) at which each was emitted."""
+    """Token ids of one utterance, the encoder frame (80 ms) at which each was emitted, and how soon the first could be seen.
+
+    `first_partial_s` is audio time: the end of the chunk that wrote the first token; None when nothing was written.
+    """
 
     key: int
     tokens: tuple[int, ...]
     frames: tuple[int, ...]
+    first_partial_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,14 @@ class Chunk:
 
 
 @dataclass
+class StepTimes:
+    """Wall seconds of chunk steps, a step being one batch of streams: all steps, and those that were their streams' last."""
+
+    steps: list[float] = field(default_factory=list[float])
+    last: list[float] = field(default_factory=list[float])
+
+
+@dataclass
 class _Stream:
     item: StreamItem
     features: Tensor
@@ -63,6 +78,7 @@ class _Stream:
     frame: int = 0
     tokens: list[int] = field(default_factory=list[int])
     frames: list[int] = field(default_factory=list[int])
+    first_partial_s: float | None = None
 
 
 class StreamingDecoder:
@@ -74,14 +90,14 @@ class StreamingDecoder:
         self.device: torch.device = next(model.parameters()).device
         model.encoder.set_default_att_context_size(list(att_context))
         self.config: Any = model.encoder.streaming_cfg
-        self.sampling_frames: Sequence[int] = model.encoder.pre_encode.get_sampling_frames()
         self.greedy = GreedyState(model, batch_size, self.device)
         channel, time, length = model.encoder.get_initial_cache_state(batch_size=batch_size)
         self.caches: list[Tensor] = [channel.to(self.device), time.to(self.device), length.to(self.device)]
         self.slots = torch.zeros(batch_size, dtype=torch.long, device=self.device)
+        self.times = StepTimes()
 
-    def decode(self, items: Sequence[StreamItem], on_progress: Callable[[int], None] | None = None) -> list[Decoded]:
-        """Transcribes all items; results in the order of `items`. `on_progress` gets the number of finished utterances."""
+    def decode(self, items: Sequence[StreamItem], on_done: Callable[[Decoded], None] | None = None) -> list[Decoded]:
+        """Transcribes all items; results in the order of `items`. `on_done` gets each utterance when it is finished."""
         queue = iter(sorted(items, key=lambda item: -item.seconds))
         places: list[_Stream | None] = [None] * self.batch_size
         done: dict[int, Decoded] = {}
@@ -97,29 +113,16 @@ class StreamingDecoder:
                     self._step(group)
                 for place, stream in active:
                     if stream.position == len(stream.chunks):
-                        done[stream.item.key] = Decoded(stream.item.key, tuple(stream.tokens), tuple(stream.frames))
+                        done[stream.item.key] = Decoded(stream.item.key, tuple(stream.tokens), tuple(stream.frames), stream.first_partial_s)
                         places[place] = None
-                        if on_progress:
-                            on_progress(len(done))
+                        if on_done:
+                            on_done(done[stream.item.key])
         return [done[item.key] for item in items]
-
-    def schedule(self, frames: int) -> list[Chunk]:
-        """The chunks of an utterance of `frames` mel frames. A tail too short for one encoder frame (< 80 ms) is not decoded, as in NeMo."""
-        chunks: list[Chunk] = []
-        start = 0
-        while start < frames:
-            size, shift, need = (part[0 if start == 0 else 1] for part in (self.config.chunk_size, self.config.shift_size, self.sampling_frames))
-            end = min(start + size, frames)
-            if end - start < need:
-                break
-            chunks.append(Chunk(start, end, self.config.pre_encode_cache_size[0 if start == 0 else 1], last=start + shift >= frames))
-            start += shift
-        return chunks
 
     def _admit(self, queue: Iterator[StreamItem], place: int, done: dict[int, Decoded]) -> _Stream | None:
         for item in queue:
-            features = self.features(item.audio())
-            chunks = self.schedule(features.shape[1])
+            features = mel_features(self.model, item.audio())
+            chunks = chunk_schedule(self.model, features.shape[1])
             if not chunks:
                 done[item.key] = Decoded(item.key, (), ())
                 continue
@@ -131,13 +134,8 @@ class StreamingDecoder:
             return _Stream(item, features, chunks)
         return None
 
-    def features(self, audio: npt.NDArray[np.float32]) -> Tensor:
-        """Log-mel features (mel, frames) of one utterance, at 10 ms a frame."""
-        signal = torch.from_numpy(audio)[None].to(self.device)
-        features, _ = self.model.preprocessor(input_signal=signal, length=torch.tensor([signal.shape[1]], device=self.device))
-        return features[0]
-
     def _step(self, group: list[tuple[int, _Stream]]) -> None:
+        started = time.perf_counter()
         chunks = [stream.chunks[stream.position] for _, stream in group]
         first = group[0][1].position == 0
         width = max(c.end - c.start for c in chunks) + chunks[0].cached
@@ -165,6 +163,38 @@ class StreamingDecoder:
             stream.frames += [stream.frame + frame for frame, _ in tokens]
             stream.frame += count
             stream.position += 1
+            if stream.tokens and stream.first_partial_s is None:
+                stream.first_partial_s = stream.chunks[stream.position - 1].end * HOP_S
+        took = time.perf_counter() - started  # tokens were read back, so a GPU has finished too
+        self.times.steps.append(took)
+        if chunks[0].last:
+            self.times.last.append(took)
+
+
+def chunk_schedule(model: Any, frames: int) -> list[Chunk]:
+    """The chunks of an utterance of `frames` mel frames, at the att_context_size that is set on the encoder.
+
+    A tail too short for one encoder frame (< 80 ms) is not decoded, as in NeMo.
+    """
+    config, sampling = model.encoder.streaming_cfg, model.encoder.pre_encode.get_sampling_frames()
+    chunks: list[Chunk] = []
+    start = 0
+    while start < frames:
+        size, shift, need = (part[0 if start == 0 else 1] for part in (config.chunk_size, config.shift_size, sampling))
+        end = min(start + size, frames)
+        if end - start < need:
+            break
+        chunks.append(Chunk(start, end, config.pre_encode_cache_size[0 if start == 0 else 1], last=start + shift >= frames))
+        start += shift
+    return chunks
+
+
+def mel_features(model: Any, audio: npt.NDArray[np.float32]) -> Tensor:
+    """Log-mel features (mel, frames) of one utterance, at 10 ms a frame."""
+    device = next(model.parameters()).device
+    signal = torch.from_numpy(audio)[None].to(device)
+    features, _ = model.preprocessor(input_signal=signal, length=torch.tensor([signal.shape[1]], device=device))
+    return features[0]
 
 
 def apply_prompt(model: Any, encoded: Tensor, slots: Tensor) -> Tensor:

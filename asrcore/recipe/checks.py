@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from asrcore.checkpoint import CheckpointInfo, tokenizer_bytes
 from asrcore.errors import NotReadyError, Problem, clean_text
 from asrcore.fingerprint import check_shards
 from asrcore.locales import AUTO, tier, written_tags
-from asrcore.manifest import Row, kept_rows
+from asrcore.manifest import NEMO_PATTERN, Row, kept_rows
 from asrcore.recipe.spec import Estimates, FinetuneSpec, SourceUse
 from asrcore.requests import ShardsResult
 from asrcore.workspace import Workspace
@@ -29,7 +28,7 @@ MANY_EPOCHS = 40.0
 def shard_problems(shards: ShardsResult) -> tuple[list[Problem], bool]:
     """Missing, changed or unloadable shards; the flag is False when they were too large to hash here."""
     root = Path(shards.root)
-    if re.search(r"[(){}\[\]<>]|_OP_|_CL_", shards.root):
+    if NEMO_PATTERN.search(shards.root):
         return [Problem(code="path_not_loadable", message="NeMo's loader takes brackets in a path for a pattern", file=shards.root,
                         fix="set ASRTUNE_HOME to a folder without brackets in its path and build the shards there")], True  # fmt: skip
     files = [root / name for source in shards.sources for shard in source.shards for name in (shard.tar, shard.manifest)]

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from asrcore import io
 from asrcore.errors import ToolFault, UsageError
-from asrcore.report import page, sections
+from asrcore.report import diffs, facts, guards, page, quality, targets, training
+from asrcore.report.clips import find_clips
+from asrcore.report.heard import missed_terms
 from asrcore.report.markup import Html
+from asrcore.report.parts import Target, conditions
 from asrcore.requests import EvalCell, Event, TrainResult
 from asrcore.results import Frozen
 from asrcore.score.compare import Comparison, Verdict
@@ -47,13 +50,14 @@ def build_report(
     guard_pairs: Sequence[CellPair],
     comparisons: Sequence[Comparison],
     replay: ReplayReport | None,
-    training: Training | None,
+    trained: Training | None,
     out: Path,
+    roots: Sequence[Path] = (),
 ) -> Path:
     """Writes one HTML page without scripts or outside resources to `out` and returns it.
 
-    `target_pairs` are (base, tuned) evals with one comparison each; `guard_pairs` are those of `replay`. Raises `no_targets`, and what reading
-    the hypotheses raises.
+    `target_pairs` are (base, tuned) evals with one comparison each; `guard_pairs` are those of `replay`. The utterances shown get a player where
+    their manifest and sound lie below one of `roots` (resolved). Raises `no_targets`, `comparison_missing`, and what reading the hypotheses raises.
     """
     if not target_pairs:
         raise UsageError(
@@ -65,27 +69,30 @@ def build_report(
         raise ToolFault(
             "comparison_missing", f"{len(missing)} target pairs came without a comparison.", next_step="call make_report, which makes them."
         )
-    targets = [sections.Target(base, tuned, by_pair[base.eval_id, tuned.eval_id]) for base, tuned in target_pairs]
-    headline = min(
-        targets,
-        key=lambda t: (
-            t.base.set.sha256 != target_pairs[0][0].set.sha256,
-            t.base.prompt_mode != target_pairs[0][0].prompt_mode,
-            t.base.latency_ms,
-        ),
-    )
-    lines = pair_up(headline.base, headline.tuned, headline.comparison.seed)
-    cells = [cell for pair in (*target_pairs, *guard_pairs) for cell in pair]
+    found = [Target(base, tuned, by_pair[base.eval_id, tuned.eval_id]) for base, tuned in target_pairs]
+    first = target_pairs[0][0]
+    headline = min(found, key=lambda t: (t.base.set.sha256 != first.set.sha256, t.base.prompt_mode != first.prompt_mode, t.base.latency_ms))
+    pair = pair_up(headline.base, headline.tuned, headline.comparison.seed)
+    cells = [(system, cell) for both in (*target_pairs, *guard_pairs) for system, cell in zip(("base", "tuned"), both, strict=True)]
+    at = f"{conditions(headline.base)}."
+    cases = diffs.choose(pair)
+    clips = find_clips(headline.tuned.set, cases.lines, roots)
+    missed = [term for cell in (headline.tuned, headline.base) if cell.terms for term in cell.terms.missed]
     content: list[Html] = [
-        page.opening(title, datetime.now(UTC), headline, replay, synthetic=_any_synthetic(cells)),
-        sections.targets(targets),
-        sections.error_kinds(targets, replay),
-        *([sections.guards(replay)] if replay else []),
-        *([sections.training(training.run, training.events)] if training else []),
-        sections.utterances(headline, lines),
-        sections.facts(targets, cells, replay, training.run if training else None),
+        page.opening(title, datetime.now(UTC), headline, replay, synthetic=_any_synthetic([cell for _, cell in cells])),
+        targets.targets(found),
+        targets.languages(found, headline, replay),
+        *([guards.guards(replay)] if replay else []),
+        targets.error_kinds(found, replay),
+        quality.slices(headline, at),
+        quality.terms(found, missed_terms(pair, missed), at),
+        quality.style(found),
+        diffs.utterances(cases, clips, at),
+        *([training.training(trained.run, trained.events)] if trained else []),
+        quality.decoding(cells),
+        facts.facts(found, cells, replay, trained.run if trained else None),
     ]
-    io.write_text(out, page.document(title, content))
+    io.write_text(out, page.document(title, content, players=bool(clips.by_line)))
     return out
 
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from asrcore.report.clips import Clips
 from asrcore.report.markup import Html, el, join
+from asrcore.report.parts import section
 from asrcore.requests import Hypothesis
 from asrcore.score.hypotheses import Pair
 from asrcore.score.wer import Step, align, needs_cer
+from asrcore.text import language
 
+CASES = 5
+"""Utterances a list."""
 MAX_TOKENS = 80
-"""Tokens shown of one aligned transcript; longer ones end in an ellipsis."""
+"""Words shown of one transcript, characters times 5 where the locale is scored by character; longer ones end in an ellipsis."""
+MAX_WORD = 48
+"""Characters shown of one word. The longest words of languages are shorter; longer ones come from broken data."""
 _FINAL_SIGMA = re.compile(r"(?<=\w)σ(?!\w)")
 """The normaliser folds ς into σ; readers expect it back."""
-_RIGHT_TO_LEFT = frozenset({"ar", "fa", "he", "ur"})
+_RIGHT_TO_LEFT = frozenset({"ar", "fa", "he", "ur", "ps", "sd", "ug", "yi", "dv", "ckb"})
 
 
 class Case(NamedTuple):
@@ -28,52 +35,121 @@ class Case(NamedTuple):
     words: int
 
 
-def worst(pair: Pair, limit: int) -> list[Case]:
-    """Most errors of the tuned model first; ties by share of words, then by line."""
-    return sorted((c for c in _cases(pair) if c.tuned_errors), key=lambda c: (-c.tuned_errors, -c.tuned_errors / c.words, c.base.line))[
-        :limit
-    ]
+class Cases(NamedTuple):
+    """What is shown: utterances that became worse, and those with most errors left."""
+
+    regressions: list[Case]
+    worst: list[Case]
+
+    @property
+    def lines(self) -> list[int]:
+        return [case.tuned.line for case in (*self.regressions, *self.worst)]
 
 
-def regressions(pair: Pair, limit: int) -> list[Case]:
-    """Utterances that lost most errors' worth against the base."""
-    lost = (c for c in _cases(pair) if c.tuned_errors > c.base_errors)
-    return sorted(lost, key=lambda c: (c.base_errors - c.tuned_errors, -c.tuned_errors / c.words, c.base.line))[:limit]
+def choose(pair: Pair, limit: int = CASES) -> Cases:
+    """Most errors lost against the base first, and most errors of the tuned model first; ties by share of words, then by line."""
+    counts = zip(pair.base_counts.errors.tolist(), pair.tuned_counts.errors.tolist(), pair.base_counts.words.tolist(), strict=True)
+    cases = [Case(base, tuned, *numbers) for base, tuned, numbers in zip(pair.base, pair.tuned, counts, strict=True)]
+    lost = (c for c in cases if c.tuned_errors > c.base_errors)
+    wrong = (c for c in cases if c.tuned_errors)
+    return Cases(
+        sorted(lost, key=lambda c: (c.base_errors - c.tuned_errors, -c.tuned_errors / c.words, c.base.line))[:limit],
+        sorted(wrong, key=lambda c: (-c.tuned_errors, -c.tuned_errors / c.words, c.base.line))[:limit],
+    )
 
 
-def card(case: Case) -> Html:
-    """Reference, base and tuned; `del` is in the reference only, `ins` in the transcript only."""
+def utterances(cases: Cases, clips: Clips, condition: str) -> Html:
+    """Regressions first, then what is still wrong."""
+    legend = join(
+        _missing("said"), " was said and is missing, ", el("ins", "written"), " was written and not said, ",
+        _for_another("said", "written"), " was written for another word. The number is the count of errors. ",
+        f"After normalisation; {condition}",
+    )  # fmt: skip
+    notes: list[Html] = []
+    if clips.by_line:
+        notes.append(el("p", "Players read your own files: they work on this machine only, and no sound is in this page.", class_="note"))
+    if clips.missing:
+        notes.append(el("p", clips.missing, class_="note"))
+    parts: list[Html] = []
+    for heading, found in (("Worse than before", cases.regressions), ("Most errors left", cases.worst)):
+        shown = el("div", *(card(case, clips.by_line.get(case.tuned.line)) for case in found), class_="cases")
+        parts += [el("h3", heading), shown if found else el("p", "No such utterance.", class_="note")]
+    return section("Utterances", legend, *notes, *parts)
+
+
+def card(case: Case, clip: str | None = None) -> Html:
+    """Reference, base and tuned; `del` is in the reference only, `ins` in the transcript only. `clip` is the address of its sound."""
     locale = case.base.locale
-    unit = "characters" if needs_cer(locale) else "words"
-    direction = "rtl" if locale.split("-")[0] in _RIGHT_TO_LEFT else "ltr"
-    rows = [("reference", join(case.base.reference), "")]
+    direction = "rtl" if language(locale) in _RIGHT_TO_LEFT else "ltr"
+    rows = [("reference", el("bdi", _plain(case.base.reference, locale)), "")]
     for system, hypothesis, errors in (("base", case.base, case.base_errors), ("tuned", case.tuned, case.tuned_errors)):
         steps = align(hypothesis.reference, hypothesis.text, locale, normalised=True)
-        rows.append((system, _aligned(steps, "" if needs_cer(locale) else " "), str(errors)))
-    return el(
-        "article",
-        el("header", el("span", f"line {case.base.line}"), el("span", locale), el("span", f"{case.base.duration:.1f} s"), el("span", f"{case.words} {unit}")),
-        el("dl", *(join(el("dt", name, *([el("b", errors)] if errors else [])), el("dd", shown, lang=locale, dir=direction)) for name, shown, errors in rows)),
-        class_="case",
-    )  # fmt: skip
+        rows.append((system, _aligned(steps, locale), str(errors)))
+    unit = "characters" if needs_cer(locale) else "words"
+    tag = [el("span", "tag ", el("bdi", case.tuned.tag))] if case.tuned.tag and case.tuned.tag != locale else []
+    head = el("header", el("span", f"line {case.base.line}"), el("span", locale), el("span", f"{case.base.duration:.1f} s"),
+              el("span", f"{case.words} {unit}"), *tag)  # fmt: skip
+    listed = (
+        join(el("dt", name, *([el("b", errors)] if errors else [])), el("dd", shown, lang=locale, dir=direction))
+        for name, shown, errors in rows
+    )
+    player = [el("audio", src=clip, controls="controls", preload="none")] if clip else []
+    return el("article", head, el("dl", *listed), *player, class_="case")
 
 
-def _aligned(steps: Sequence[Step], space: str) -> Html:
+def _aligned(steps: Sequence[Step], locale: str) -> Html:
+    space = "" if needs_cer(locale) else " "
     parts: list[Html] = []
-    left = MAX_TOKENS
-    for step in steps:
-        reference, hypothesis = (_FINAL_SIGMA.sub("ς", space.join(side[:left])) for side in (step.reference, step.hypothesis))
-        if step.operation == "equal":
-            parts.append(join(hypothesis))
-        else:
-            parts.append(join(*([el("del", reference)] if reference else []), *([el("ins", hypothesis)] if hypothesis else [])))
-        left -= max(len(step.reference), len(step.hypothesis))
+    left = _budget(locale)
+    for piece, size in _pieces(steps, space, left):
         if left <= 0:
             parts.append(join("…"))
             break
-    return join(*(join(space if number else "", part) for number, part in enumerate(parts))) if parts else el("i", "nothing")
+        parts.append(piece)
+        left -= size
+    return el("bdi", join(*(join(space if number else "", part) for number, part in enumerate(parts)))) if parts else el("i", "nothing")
 
 
-def _cases(pair: Pair) -> list[Case]:
-    counts = zip(pair.base_counts.errors.tolist(), pair.tuned_counts.errors.tolist(), pair.base_counts.words.tolist(), strict=True)
-    return [Case(base, tuned, *numbers) for base, tuned, numbers in zip(pair.base, pair.tuned, counts, strict=True)]
+def _pieces(steps: Sequence[Step], space: str, limit: int) -> Iterator[tuple[Html, int]]:
+    """Markup with the tokens it holds. A word that stands for another is paired with it; runs of missing or added words stay together."""
+    for step in steps:
+        size = max(len(step.reference), len(step.hypothesis))
+        reference, hypothesis = ([_word(token) for token in side[:limit]] for side in (step.reference, step.hypothesis))
+        match step.operation:
+            case "equal":
+                yield join(space.join(hypothesis)), size
+            case "delete":
+                yield _missing(space.join(reference)), size
+            case "insert":
+                yield el("ins", space.join(hypothesis)), size
+            case "substitute":
+                if not space:
+                    yield _for_another("".join(reference), "".join(hypothesis)), size
+                else:
+                    for said, written in zip(reference, hypothesis, strict=True):
+                        yield _for_another(said, written), 1
+
+
+def _missing(said: str) -> Html:
+    return el("span", el("del", said), class_="missing")
+
+
+def _for_another(said: str, written: str) -> Html:
+    return el("span", el("del", said), el("ins", written), class_="sub")
+
+
+def _plain(text: str, locale: str) -> str:
+    if needs_cer(locale):
+        limit = _budget(locale)
+        return text if len(text) <= limit else text[:limit] + "…"
+    words = text.split()
+    return " ".join(map(_word, words[:MAX_TOKENS])) + (" …" if len(words) > MAX_TOKENS else "")
+
+
+def _word(token: str) -> str:
+    token = _FINAL_SIGMA.sub("ς", token)
+    return token if len(token) <= MAX_WORD else f"{token[:MAX_WORD]}… ({len(token)} characters)"
+
+
+def _budget(locale: str) -> int:
+    return MAX_TOKENS * (5 if needs_cer(locale) else 1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import unicodedata
 
+_KEPT = frozenset("\r\n\t\u200c\u200d")
+
 
 class Html(str):
     """Text that is markup already. Made by `el` and `join` only, and once for the shipped style sheet."""
@@ -25,11 +27,12 @@ def join(*children: str) -> Html:
 
 
 def text(value: str) -> Html:
-    """Escaped, without control, format and bidi characters that could fake what is shown or break the page."""
+    """Escaped, without control, format and bidi characters that could fake what is shown or break the page; the joiners that Persian and Indic
+    spelling needs stay."""
     kept = "".join(
         " " if c in "\r\n\t" else c
         for c in value
-        if c in "\r\n\t" or unicodedata.category(c) not in {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
+        if c in _KEPT or unicodedata.category(c) not in {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
     )
     return Html(html.escape(kept, quote=True))
 

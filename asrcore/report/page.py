@@ -9,19 +9,20 @@ from importlib import resources
 
 from asrcore.report.markup import Html, el, join, text
 from asrcore.report.numbers import count, rate, signed, span
-from asrcore.report.sections import Target, pill
+from asrcore.report.parts import Target, pill
 from asrcore.score.replay import ReplayReport
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """The page asks for nothing and runs nothing, even if some text slipped through as markup."""
 
 
-def document(title: str, content: Sequence[Html]) -> str:
-    """The whole file."""
+def document(title: str, content: Sequence[Html], *, players: bool) -> str:
+    """The whole file. `players` lets it read sound from this machine, and from nowhere else."""
+    policy = f"{_POLICY}; media-src file:" if players else _POLICY
     style = Html(resources.files("asrcore.report").joinpath("page.css").read_text(encoding="utf-8"))
     head = (
         '<meta charset="utf-8"/><meta name="viewport" content="width=device-width, initial-scale=1"/>'
-        f'<meta http-equiv="Content-Security-Policy" content="{text(_POLICY)}"/><meta name="referrer" content="no-referrer"/>'
+        f'<meta http-equiv="Content-Security-Policy" content="{text(policy)}"/><meta name="referrer" content="no-referrer"/>'
     )
     foot = el("footer", "Made by asrtune. Rates are corpus rates in percent; differences are in points, negative is better.")
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}{el("title", title)}{el("style", style)}</head><body>{el("main", *content, foot)}</body></html>\n'
@@ -38,7 +39,7 @@ def opening(title: str, made: datetime, headline: Target, replay: ReplayReport |
         *flag,
         el("h1", title),
         el("p", names, class_="meta"),
-        el("p", _finding(headline, replay), class_="lead"),
+        el("p", _finding(headline, replay).replace(" %", "\u00a0%"), class_="lead"),
         el("div", *cards, class_="cards"),
     )
 
@@ -69,11 +70,13 @@ def _guards_in_words(replay: ReplayReport) -> str:
 
 def _target_card(headline: Target) -> Html:
     c = headline.comparison
-    relative = f", {signed(c.relative_percent, 0)} % relative" if c.relative_percent is not None else ""
+    relative = f", {signed(c.relative_percent, 0)}\u00a0% relative" if c.relative_percent is not None else ""
     return _card(
         f"{headline.metric} on {headline.name}, {c.latency_ms} ms",
         join(f"{rate(c.base.percent)} → {rate(c.tuned.percent)}", el("small", " %")),
-        join(pill(c.verdict), f" {signed(c.delta_points)} points ({span(c.ci95, sign=True)}){relative}"),
+        join(
+            pill(c.verdict), f" {signed(c.delta_points)} points ({span(c.ci95, sign=True)}){relative}; prompt {c.prompt_mode}, normalised"
+        ),
     )
 
 

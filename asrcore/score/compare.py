@@ -79,7 +79,10 @@ def compare_cells(base: EvalCell, tuned: EvalCell, seed: int = 0) -> Comparison:
     interval = difference.interval()
     verdict = judge(interval, pair.clusters)
     words = pair.base_wer.words
-    needed = words_to_show_difference(difference.estimate, difference.standard_error, words) if verdict == "inconclusive" else None
+    clusters = pair.clusters.count
+    needed = (
+        words_to_show_difference(difference.estimate, difference.standard_error, words, clusters) if verdict == "inconclusive" else None
+    )
     return Comparison(
         comparison_id="comparison_" + io.sha256_json([base.eval_id, tuned.eval_id, seed, METHOD, NORMALISER])[:12],
         base_eval=base.eval_id, tuned_eval=tuned.eval_id, base_checkpoint=base.checkpoint, tuned_checkpoint=tuned.checkpoint,
@@ -89,7 +92,7 @@ def compare_cells(base: EvalCell, tuned: EvalCell, seed: int = 0) -> Comparison:
         ci95=interval, p_value=min(1.0, 2 * min(difference.p_above_zero(), difference.p_below_zero())),
         improved_share=difference.share_below_zero(), verdict=verdict,
         words=words, words_needed=needed, more_words=None if needed is None else round_up(max(0, needed - words)),
-        clusters=pair.clusters.count, cluster_kind=pair.clusters.kind, by_locale=_by_locale(pair), normaliser=NORMALISER, method=METHOD, seed=seed,
+        clusters=clusters, cluster_kind=pair.clusters.kind, by_locale=_by_locale(pair), normaliser=NORMALISER, method=METHOD, seed=seed,
         warnings=(*pair.clusters.warnings, *few_clusters_warning(pair.clusters), *condition_warnings(base, tuned)),
     )  # fmt: skip
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from asrcore.errors import NotReadyError, Problem, clean_text
+from asrcore.manifest import Row
 from asrcore.requests import EvalCell, Hypothesis
 from asrcore.score.bootstrap import Clusters, Draws, Floats, cluster, count, draws, rate, resample
+from asrcore.score.tags import strip_tags
 from asrcore.score.wer import ErrorCounts, Wer
 
 
@@ -38,6 +40,17 @@ class Pair:
     @property
     def tuned_wer(self) -> Wer:
         return rate(self.tuned_counts, self.rates[1], self.clusters)
+
+
+def hypothesis_of(row: Row, raw: str, first_partial_s: float | None = None) -> Hypothesis:
+    """What a system wrote for a manifest row, with its tags taken out and kept."""
+    utterance = row.utterance
+    text, tag = strip_tags(raw)
+    return Hypothesis(
+        id=utterance.id or f"line-{row.line}", locale=utterance.target_lang, reference=utterance.text, text=text, raw_text=raw, tag=tag,
+        duration=utterance.duration, speaker=utterance.speaker, source=utterance.source, line=row.line,
+        sampling_rate=utterance.sampling_rate, fields=utterance.free_fields(), first_partial_s=first_partial_s,
+    )  # fmt: skip
 
 
 def read_hypotheses(path: Path) -> tuple[Hypothesis, ...]:

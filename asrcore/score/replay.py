@@ -23,7 +23,7 @@ from asrcore import io
 from asrcore.errors import NotReadyError, Problem, UsageError
 from asrcore.requests import CheckpointRef, EvalCell, ManifestRef, PromptMode, Wer
 from asrcore.results import Frozen
-from asrcore.score.bootstrap import METHOD, MIN_CLUSTERS, ClusterKind
+from asrcore.score.bootstrap import METHOD, MIN_CLUSTERS, ClusterKind, Draws
 from asrcore.score.compare import few_clusters_warning
 from asrcore.score.hypotheses import Pair, condition_warnings, pair_up
 from asrcore.score.normalise import NORMALISER
@@ -102,7 +102,7 @@ def check_guards(pairs: Sequence[tuple[EvalCell, EvalCell]], margin_points: floa
             raise NotReadyError("checkpoints_mixed", "the guards come from several checkpoints on one side.",
                                 next_step="pass evals of one base checkpoint and of one tuned checkpoint.")  # fmt: skip
     scored = [pair_up(base, tuned, seed) for base, tuned in pairs]
-    p_values = [pair.difference.p_above_zero() for pair in scored]
+    p_values = [p_of_loss(pair.difference) for pair in scored]
     guards = tuple(
         _guard(base, tuned, pair, margin_points, p, p_holm)
         for (base, tuned), pair, p, p_holm in zip(pairs, scored, p_values, holm(p_values), strict=True)
@@ -111,9 +111,14 @@ def check_guards(pairs: Sequence[tuple[EvalCell, EvalCell]], margin_points: floa
     return ReplayReport(
         replay_id="replay_" + io.sha256_json(key)[:12], base_checkpoint=pairs[0][0].checkpoint, tuned_checkpoint=pairs[0][1].checkpoint,
         verdict=overall([guard.verdict for guard in guards]), guards=guards, power_all=math.prod(guard.power for guard in guards),
-        margin_rule=f"{margin_points:g} points" if margin_points is not None else f"the larger of {MARGIN_POINTS} point and {MARGIN_RELATIVE:.0%} of the base's rate",
+        margin_rule=f"{margin_points:g} points" if margin_points is not None else f"the larger of {MARGIN_POINTS} point and {100 * MARGIN_RELATIVE:g} % of the base's rate",
         normaliser=NORMALISER, method=METHOD, seed=seed,
     )  # fmt: skip
+
+
+def p_of_loss(difference: Draws) -> float:
+    """One-sided p-value of "nothing was lost": the larger of the bootstrap's and the t test's over clusters."""
+    return max(difference.p_above_zero(), difference.t_above_zero())
 
 
 def overall(verdicts: Sequence[GuardVerdict]) -> GuardVerdict:
@@ -150,7 +155,7 @@ def _guard(base: EvalCell, tuned: EvalCell, pair: Pair, margin_points: float | N
     margin = margin_points if margin_points is not None else default_margin(pair.base_wer.percent)
     bounds = difference.lower(ALPHA), difference.upper(ALPHA)
     words, clusters = pair.base_wer.words, pair.clusters
-    needed = words_to_show_kept(margin, difference.standard_error, words)
+    needed = words_to_show_kept(margin, difference.standard_error, words, clusters.count)
     rates = None if base.wrong_tag_rate is None or tuned.wrong_tag_rate is None else (base.wrong_tag_rate, tuned.wrong_tag_rate)
     return GuardResult(
         base_eval=base.eval_id, tuned_eval=tuned.eval_id, set=base.set, locales=base.locales, att_context=base.att_context, latency_ms=base.latency_ms,

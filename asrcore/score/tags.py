@@ -16,5 +16,7 @@ TAG = re.compile(rf"\s*({LOCALE_TAG.pattern})\s*")
 
 def strip_tags(text: str) -> tuple[str, str | None]:
     """`text` without its locale tags, and the last tag (`el-GR`, no brackets) or None. Other angle brackets stay."""
+    if "<" not in text:
+        return text, None
     tags = TAG.findall(text)
     return (TAG.sub(" ", text).strip(), tags[-1].strip("<>")) if tags else (text, None)

@@ -93,3 +93,39 @@ def test_the_language_tag_never_counts_as_a_word(manifests: dict[str, Path], tmp
     assert any("<" in h.raw_text for h in hypotheses), "the base writes tags in auto, else this proves nothing"
     assert not any("<" in h.text for h in hypotheses)
     assert all(h.tag is None or f"<{h.tag}>" in h.raw_text for h in hypotheses)
+
+
+def test_a_pass_that_was_killed_goes_on_with_the_first_utterance_that_is_not_there(
+    manifests: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asrcore.model import evaluate
+    from asrcore.score import read_hypotheses
+
+    part = first_rows(manifests["es-ES_guard_test"], 6)
+    whole = evaluate.run(request_for(part, tmp_path / "whole", batch_size=1), Reporter(tmp_path)).cells[0]
+    request = request_for(part, tmp_path / "out", batch_size=1)
+    add, finished = evaluate.Finished.add, list[int]()
+
+    def dies_in_the_fourth(self: Any, hypothesis: Any) -> None:
+        if len(finished) == 3:
+            with open(self.part, "a", encoding="utf-8") as file:
+                file.write(hypothesis.model_dump_json()[:40])
+            raise KeyboardInterrupt
+        add(self, hypothesis)
+        finished.append(hypothesis.line)
+
+    monkeypatch.setattr(evaluate.Finished, "add", dies_in_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.run(request, Reporter(tmp_path))
+    again: list[int] = []
+
+    def note(self: Any, hypothesis: Any) -> None:
+        add(self, hypothesis)
+        again.append(hypothesis.line)
+
+    monkeypatch.setattr(evaluate.Finished, "add", note)
+    cell = evaluate.run(request, Reporter(tmp_path)).cells[0]
+    assert sorted([*finished, *again]) == [1, 2, 3, 4, 5, 6]
+    assert len(again) == 3
+    assert read_hypotheses(Path(cell.hypotheses)) == read_hypotheses(Path(whole.hypotheses))
+    assert not list((tmp_path / "out").rglob("*.part"))

@@ -113,3 +113,21 @@ def test_emission_frames_rise_and_stay_inside_the_audio(model: Any, manifests: d
     for item, decoded in zip(items, StreamingDecoder(model, (56, 0), 4).decode(items), strict=True):
         assert list(decoded.frames) == sorted(decoded.frames)
         assert not decoded.frames or decoded.frames[-1] * 0.08 <= item.seconds + 0.16
+
+
+def test_a_long_stream_keeps_a_state_of_fixed_size(model: Any, manifests: dict[str, Path]) -> None:
+    """Trap 3.25: NeMo's loop carries the whole hypothesis through every step; here a stream owns its caches, one decoder state and a list of ids."""
+    import numpy as np
+
+    from asrcore.model.stream import StreamingDecoder, StreamItem
+
+    clip = decode(load_rows(manifests["en-US_guard_test"])[0].audio)
+    decoder = StreamingDecoder(model, (56, 13), batch_size=1)
+
+    def sizes() -> list[int]:
+        return [tensor.numel() for tensor in (*decoder.caches, decoder.greedy.projected, *decoder.greedy.state)]
+
+    before = sizes()
+    decoder.decode([StreamItem(0, partial(np.tile, clip, 12), 0, 12 * len(clip) / 16000)])
+    assert sizes() == before
+    assert len(decoder.times.steps) * 14 > 3 * 56, "several times longer than what the encoder can see at once"

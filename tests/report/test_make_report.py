@@ -61,6 +61,7 @@ def test_without_earlier_verdicts_the_report_makes_and_stores_them(ws: Workspace
     )  # fmt: skip
     with Ledger.open(ws) as ledger:
         assert [row.id for kind in ("comparison", "replay") for row in ledger.list(kind)] == list(result.data.sources)
+    assert "No players: the manifest is not below a data root." in Path(result.data.path).read_text(encoding="utf-8")
 
 
 def test_a_run_brings_its_curves_from_the_events_of_all_attempts(ws: Workspace) -> None:

@@ -15,14 +15,14 @@ from asrcore.report import Training, build_report
 from asrcore.report.markup import el, join, text
 from asrcore.report.numbers import count, p_value, signed, span, ticks
 from asrcore.requests import Candidate, CheckpointRef, Consumed, EvalCell, Event, TrainResult
-from asrcore.score import check_guards, compare_cells
+from asrcore.score import NORMALISER, check_guards, compare_cells
 from tests.score.evals import BASE, TUNED, cell, hypotheses
 
 Pairs = list[tuple[EvalCell, EvalCell]]
 REFS = [" ".join(random.Random(n).choices("the line is busy please call back".split(), k=8)) for n in range(120)]
 HOSTILE = '</dd></main><script>alert(1)</script><img src=x onerror=alert(1)> "quoted" &amp; \u202eevil\u202c <!-- ]]> {{x}} \x07'
 ALLOWED_TAGS = set("html head meta title style body main header section h1 h2 h3 p span small div ul li i b table thead tbody tr th td details summary "
-                   "article dl dt dd del ins code footer svg desc g line circle rect polyline text".split())  # fmt: skip
+                   "article dl dt dd del ins bdi code footer svg desc g line circle rect polyline polygon text".split())  # fmt: skip
 
 
 def texts(share: float, seed: int = 1) -> list[str]:
@@ -103,7 +103,7 @@ def test_the_page_asks_for_nothing_from_outside(whole: Path) -> None:
 
 def test_every_plot_has_a_title_a_description_and_a_role(whole: Path) -> None:
     plots = list(parsed(whole).iter("svg"))
-    assert len(plots) == 5  # latency, kinds of errors, forest, loss, dev error rate
+    assert len(plots) == 6  # latency, languages, forest, kinds of errors, loss, dev error rate
     for plot in plots:
         assert [child.tag for child in plot][:2] == ["title", "desc"]
         assert all((child.text or "").strip() for child in list(plot)[:2])
@@ -133,7 +133,7 @@ def test_marks_stay_inside_their_plot(whole: Path) -> None:
 def test_the_verdicts_and_their_numbers_are_on_the_page(tmp_path: Path, whole: Path) -> None:
     page = shown(parsed(whole))
     assert "fewer errors per 100 words on phone test" in page
-    for word in ("better", "kept", "forgotten", "chosen, 20.5", "asrtune-basic/1", "rule-of-three", "run_0123456789ab", "b" * 16):
+    for word in ("better", "kept", "forgotten", "chosen, 20.5", NORMALISER, "rule-of-three", "run_0123456789ab", "b" * 16):
         assert word in page
     base, tuned = pair(tmp_path, texts(0.4), texts(0.2), set_name="phone_test")
     c = compare_cells(base, tuned)

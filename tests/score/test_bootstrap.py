@@ -1,7 +1,7 @@
 """The clustered bootstrap: which clusters, what the bounds cover, what the few-errors floor refuses to claim.
 
 The simulations draw whole data sets with cluster effects and have fixed seeds; their tolerances are about three standard errors of the
-simulation beside the level that the docstring of `bootstrap` leads one to expect.
+simulation beside the level that the docstring of `bootstrap` leads one to expect. The same at full size: `test_promises.py`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import pytest
 
 from asrcore.errors import NotReadyError
 from asrcore.score import bootstrap, with_ci
-from asrcore.score.bootstrap import Clusters, Draws, cluster, draws, resample
+from asrcore.score.bootstrap import Clusters, cluster, draws, resample
 from tests.score.evals import hypotheses
+from tests.score.simulate import difference
 
 RUNS = 300
 
@@ -24,25 +25,13 @@ def fewer_replications(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "REPLICATIONS", 1000)
 
 
-def simulated_difference(rng: np.random.Generator, clusters: int, base: float, loss: float, seed: int) -> Draws:
-    """tuned - base over speakers that differ in length, in error rate and in how much they lose; the true mean loss is `loss` (0 to 1)."""
-    words = rng.integers(30, 150, size=clusters)
-    rates = rng.beta(1.5, 1.5 * (1 - base) / base, size=clusters)
-    errors = rng.binomial(words, rates)
-    lost = loss * rng.gamma(2.0, 0.5, size=clusters)
-    after = errors - rng.binomial(errors, 0.2) + rng.poisson(words * (0.2 * base + lost))
-    found = Clusters("speaker", np.arange(clusters), clusters, ())
-    rates_drawn = resample([errors, after], words, found, seed)
-    return draws(rates_drawn[1] - rates_drawn[0], after - errors, words, found)
-
-
 @pytest.mark.parametrize(("clusters", "least"), [(20, 0.91), (50, 0.92)])
 @pytest.mark.usefixtures("fewer_replications")
 def test_the_95_percent_interval_holds_the_true_difference_about_95_times_in_100(clusters: int, least: float) -> None:
     rng = np.random.default_rng(20)
     covered = 0
     for run in range(RUNS):
-        low, high = simulated_difference(rng, clusters, base=0.1, loss=0.01, seed=run).interval()
+        low, high = difference(rng, clusters, base=0.1, loss=0.01, seed=run).interval()
         covered += low <= 1.0 <= high
     assert least <= covered / RUNS <= 0.985
 
@@ -50,21 +39,21 @@ def test_the_95_percent_interval_holds_the_true_difference_about_95_times_in_100
 @pytest.mark.usefixtures("fewer_replications")
 def test_p_values_of_no_loss_are_small_about_as_often_as_they_say() -> None:
     rng = np.random.default_rng(21)
-    small = sum(simulated_difference(rng, 40, base=0.1, loss=0.0, seed=run).p_above_zero() < 0.05 for run in range(RUNS))
+    small = sum(difference(rng, 40, base=0.1, loss=0.0, seed=run).p_above_zero() < 0.05 for run in range(RUNS))
     assert 0.01 <= small / RUNS <= 0.085
 
 
 def test_bounds_and_p_values_are_two_views_of_one_test() -> None:
     rng = np.random.default_rng(22)
     for run in range(25):
-        d = simulated_difference(rng, 25, base=0.1, loss=0.015, seed=run)
+        d = difference(rng, 25, base=0.1, loss=0.015, seed=run)
         p = d.p_above_zero()
         if 0.005 < p < 0.4:
             assert d.lower(p * 0.9) <= 0.0 <= d.lower(min(0.5, p * 1.1))
 
 
 def test_the_interval_at_20_clusters_is_wider_than_the_plain_percentile_interval() -> None:
-    d = simulated_difference(np.random.default_rng(23), 20, base=0.1, loss=0.01, seed=0)
+    d = difference(np.random.default_rng(23), 20, base=0.1, loss=0.01, seed=0)
     low, high = np.quantile(d.replications, [0.025, 0.975])
     assert d.interval()[0] < low
     assert high < d.interval()[1]
@@ -99,8 +88,10 @@ def test_both_systems_are_seen_through_the_same_draws() -> None:
     assert rates[1] - rates[0] == pytest.approx(100.0)
 
 
-def test_resampling_equal_clusters_together_matches_resampling_them_one_by_one() -> None:
-    """Distinct rows are drawn with multinomial counts; mean and spread must be those of drawing every cluster."""
+@pytest.mark.parametrize("picks_a_count", [0, 1_000])
+def test_both_samplers_match_drawing_every_cluster_one_by_one(picks_a_count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clusters with equal sums drawn together, or all picked: mean and spread must be those of the plain bootstrap."""
+    monkeypatch.setattr(bootstrap, "_PICKS_A_COUNT", picks_a_count)
     errors = np.array([0] * 40 + [1] * 15 + [7] * 5)
     words = np.array([10] * 55 + [20] * 5)
     found = Clusters("sentence", np.arange(60), 60, ())

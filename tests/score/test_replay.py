@@ -12,9 +12,9 @@ import pytest
 from asrcore.errors import NotReadyError, UsageError
 from asrcore.requests import EvalCell
 from asrcore.score import bootstrap, check_guards
-from asrcore.score.bootstrap import Clusters, Draws, draws, resample
 from asrcore.score.power import chance_to_show_kept, words_to_show_difference, words_to_show_kept
-from asrcore.score.replay import default_margin, holm, judge_guard, overall
+from asrcore.score.replay import default_margin, holm, judge_guard, overall, p_of_loss
+from tests.score import simulate
 from tests.score.evals import BASE, TUNED, cell, hypotheses
 
 RUNS = 300
@@ -39,16 +39,6 @@ def guard(
     )
 
 
-def losses(rng: np.random.Generator, clusters: int, loss: float, seed: int) -> Draws:
-    """A simulated guard: base rate 10 %, true loss `loss` (0 to 1), speakers differ in length, rate and loss."""
-    words = rng.integers(80, 200, size=clusters)
-    errors = rng.binomial(words, rng.beta(4, 36, size=clusters))
-    after = errors - rng.binomial(errors, 0.3) + rng.poisson(words * (0.03 + loss * rng.gamma(4.0, 0.25, size=clusters)))
-    found = Clusters("speaker", np.arange(clusters), clusters, ())
-    rates = resample([errors, after], words, found, seed)
-    return draws(rates[1] - rates[0], after - errors, words, found)
-
-
 @pytest.fixture
 def fewer_replications(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "REPLICATIONS", 1000)
@@ -60,7 +50,7 @@ def test_a_guard_that_loses_exactly_the_margin_is_called_kept_about_5_times_in_1
     rng = np.random.default_rng(30)
     kept = sum(
         judge_guard(d.estimate, d.upper(0.05), 1.0, 1.0, clusters) == "kept"
-        for d in (losses(rng, clusters, 0.01, run) for run in range(RUNS))
+        for d in (simulate.guard(rng, clusters, 0.01, run) for run in range(RUNS))
     )
     assert kept / RUNS <= 0.08  # 5 % and about three standard errors of the simulation
 
@@ -71,8 +61,8 @@ def test_with_ten_guards_that_lost_nothing_a_false_alarm_is_rare() -> None:
     rng = np.random.default_rng(31)
     alarms = rejections = 0
     for run in range(60):
-        found = [losses(rng, 30, 0.0, run * 10 + k) for k in range(10)]
-        corrected = holm([d.p_above_zero() for d in found])
+        found = [simulate.guard(rng, 30, 0.0, run * 10 + k) for k in range(10)]
+        corrected = holm([p_of_loss(d) for d in found])
         rejections += any(p < 0.05 for p in corrected)
         alarms += any(judge_guard(d.estimate, d.upper(0.05), p, 0.5, 30) == "forgotten" for d, p in zip(found, corrected, strict=True))
     assert rejections / 60 <= 0.15  # 5 % and three standard errors
@@ -85,8 +75,8 @@ def test_the_stated_power_is_how_often_an_unharmed_guard_is_proven_kept() -> Non
     kept = 0
     stated: list[float] = []
     for run in range(RUNS):
-        d = losses(rng, 40, 0.0, run)
-        words = round(100 / d.point)
+        d = simulate.guard(rng, 40, 0.0, run)
+        words = simulate.words_of(d)
         kept += d.upper(0.05) < 1.0
         stated.append(chance_to_show_kept(1.0, d.standard_error, words, 40))
     assert kept / RUNS == pytest.approx(np.mean(stated), abs=0.08)
@@ -94,7 +84,7 @@ def test_the_stated_power_is_how_often_an_unharmed_guard_is_proven_kept() -> Non
 
 
 def test_more_words_bring_the_stated_power_to_80_percent() -> None:
-    needed = words_to_show_kept(0.5, standard_error=0.6, words=2000)
+    needed = words_to_show_kept(0.5, standard_error=0.6, words=2000, clusters=10_000)
     assert chance_to_show_kept(0.5, 0.6 * (2000 / needed) ** 0.5, needed, 10_000) == pytest.approx(0.8, abs=0.02)
     assert chance_to_show_kept(0.5, 0.6, 2000, 10_000) < 0.3
 
@@ -102,15 +92,25 @@ def test_more_words_bring_the_stated_power_to_80_percent() -> None:
 def test_too_few_words_prove_nothing_even_without_a_single_change() -> None:
     assert chance_to_show_kept(0.5, 0.0, words=300, clusters=40) == 0.0
     assert chance_to_show_kept(0.5, 0.0, words=700, clusters=40) == 1.0
-    assert 600 <= words_to_show_kept(0.5, 0.0, 300) <= 610
+    assert 600 <= words_to_show_kept(0.5, 0.0, 300, 40) <= 610
+
+
+def test_a_standard_error_from_few_clusters_asks_for_more_words_than_the_same_from_many() -> None:
+    few, many = words_to_show_kept(0.5, 0.6, 2000, 20), words_to_show_kept(0.5, 0.6, 2000, 10_000)
+    assert few == pytest.approx(1.14 * many, rel=0.05)  # (1.774 + 0.883)² / (1.645 + 0.842)²
+
+
+def test_under_ten_clusters_there_is_no_power_and_the_words_of_ten_are_asked_for() -> None:
+    assert chance_to_show_kept(0.5, 0.01, words=5000, clusters=9) == 0.0
+    assert words_to_show_kept(5.0, 0.01, words=5000, clusters=5) == 10_000
 
 
 def test_words_for_a_difference_grow_as_it_shrinks_and_none_are_promised_for_zero() -> None:
-    large, small = words_to_show_difference(1.0, 0.8, 1000), words_to_show_difference(0.5, 0.8, 1000)
+    large, small = (words_to_show_difference(delta, 0.8, 1000, 50) for delta in (1.0, 0.5))
     assert large is not None
     assert small is not None
     assert small == pytest.approx(4 * large, rel=0.05)
-    assert words_to_show_difference(0.0, 0.8, 1000) is None
+    assert words_to_show_difference(0.0, 0.8, 1000, 50) is None
 
 
 def test_unharmed_guards_are_kept_and_a_harmed_one_is_forgotten(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_warnings_that_several_guards_share_are_said_once(ws: Workspace) -> None
         rows = hypotheses(REFS, REFS, speakers=3)
         evals.append(stored(ws, cell(ws.home, BASE, rows, set_name=name), cell(ws.home, TUNED, rows, set_name=name)))
     result = registry.call("check_replay", {"base_evals": [e[0] for e in evals], "tuned_evals": [e[1] for e in evals]}, ws)
-    assert [w.code for w in result.warnings] == ["few_speakers"]
+    assert [w.code for w in result.warnings] == ["few_speakers", "overlap_unchecked"]
     assert result.warnings[0].message.startswith("3 guards (bg, es, en), e.g. 3 distinct speakers;")
 
 

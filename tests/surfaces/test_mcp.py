@@ -59,6 +59,7 @@ UNHAPPY: dict[str, tuple[dict[str, Any], str]] = {
     "resume_job": ({"job_id": "job_000000000000"}, "job_unknown"),
     "list_objects": ({"kind": "nothing"}, "arguments_invalid"),
     "run_streaming_eval": ({"checkpoint": "run_000000000000", "manifests": ["none.jsonl"]}, "run_unknown"),
+    "score_hypotheses": ({"manifest": "none.jsonl", "hypotheses": "none.txt", "system": "peer"}, "path_missing"),
     "compare_models": ({"base_eval": "eval_000000000000", "tuned_eval": "eval_111111111111"}, "eval_unknown"),
     "check_replay": ({"base_evals": ["eval_000000000000"], "tuned_evals": ["eval_111111111111"], "margin_points": None},
                      "eval_unknown"),

@@ -88,6 +88,17 @@ def init(
     raise typer.Exit(write_config(folder))
 
 
+@app.command(rich_help_panel="This machine")
+def report(
+    which: Annotated[str | None, typer.Argument(metavar="[REPORT_ID|PATH]", help="Default: the newest of this workspace.")] = None,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser; only ever from a terminal.")] = True,
+) -> None:
+    """Print the path of a report and open it in the browser."""
+    from asrtune.cli_misc import open_report
+
+    raise typer.Exit(open_report(which, show=show))
+
+
 @app.command(rich_help_panel=_OTHER)
 def mcp() -> None:
     """Serve the tools over MCP on stdin and stdout."""

@@ -1,8 +1,9 @@
-"""What the commands that are not tools do: call, schema, init, quickstart. Each gives an exit code."""
+"""What the commands that are not tools do: call, schema, init, quickstart, report. Each gives an exit code."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -66,6 +67,53 @@ def run_quickstart(home: Path, *, seed: int, replay: bool, steps: int | None, as
         return show_error(error, as_json=as_json)
 
 
+def open_report(which: str | None, *, show: bool) -> int:
+    """Prints the path of a report (an id, an .html file, or none for the newest) and, where a person sits at a terminal, opens it in the browser.
+
+    Errors: `no_report`, `report_unknown`, `report_missing`, `report_path_missing`.
+    """
+    import webbrowser
+
+    from asrcore.errors import AsrtuneError
+    from asrtune.cli_verbs import show_error
+
+    try:
+        path = _find_report(which)
+    except AsrtuneError as error:
+        return show_error(error, as_json=False)
+    typer.echo(str(path))
+    if show and sys.stdin.isatty() and sys.stdout.isatty() and not webbrowser.open(path.as_uri()):
+        typer.echo("There is no browser here: open the file above on a machine that has one.", err=True)
+    return 0
+
+
+def _find_report(which: str | None) -> Path:
+    from asrcore.errors import NotReadyError, UsageError
+    from asrcore.jobs import Ledger
+    from asrcore.report import ReportView
+    from asrcore.workspace import Workspace
+
+    again = "call make_report, which writes it anew."
+    if which is not None and not re.fullmatch(r"report_[0-9a-f]{12}", which):
+        path = Path(which).resolve()
+        if path.suffix.lower() != ".html" or not path.is_file():
+            raise UsageError("report_path_missing", "there is no .html file of that name.",
+                             next_step="pass a report id (asrtune list-objects report), a path, or nothing for the newest.")  # fmt: skip
+        return path
+    with Ledger.open(Workspace.open()) as ledger:
+        if which is not None:
+            path = Path(ReportView.model_validate(ledger.require("report", which)).path)
+            if not path.is_file():
+                raise NotReadyError("report_missing", f"{which} is in the ledger, but its file is gone.", next_step=again)
+            return path
+        paths = [Path(ReportView.model_validate(row.data).path) for row in ledger.list("report", 100)]
+    found = [path for path in paths if path.is_file()]
+    if not found:
+        raise NotReadyError("no_report", "this workspace has no report yet.", next_step=again.replace("writes it anew", "writes one"))
+    # A report that was made again keeps its place in the ledger; its file is the newer one.
+    return max(found, key=lambda path: path.stat().st_mtime_ns)
+
+
 def write_config(folder: Path) -> int:
     """Asks a person for roots and budgets and writes `asrtune.toml`. Refuses without a terminal: limits are not an agent's to set."""
     from asrcore import io
@@ -79,7 +127,9 @@ def write_config(folder: Path) -> int:
             raise ApprovalNeeded("terminal_needed", "init sets data roots and budgets, which only a person may do.",
                                  next_step="ask the person to run `asrtune init` in a terminal.")  # fmt: skip
         if path.exists():
-            raise UsageError("config_exists", f"{path} is there already.", next_step="edit it by hand, or remove it and run `asrtune init` again.")
+            raise UsageError(
+                "config_exists", f"{path} is there already.", next_step="edit it by hand, or remove it and run `asrtune init` again."
+            )
         roots = str(typer.prompt("Folders that tools may read data from, separated by commas", default="."))
         text = config_text(
             [root.strip() for root in roots.split(",") if root.strip()],

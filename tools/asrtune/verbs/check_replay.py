@@ -4,23 +4,31 @@ Use it after run_streaming_eval has scored both checkpoints on the guard sets, i
 evals are paired by set, att_context_size and prompt mode. Do not use it for the target set: a gain is for compare_models to show. Each guard is
 kept (the 95 % upper bound of its loss is under the margin), forgotten (a loss is shown and its estimate exceeds the margin) or inconclusive
 (with the number of words that would do); all are kept only when every one is. The margin is margin_points, or the larger of 0.5 point and 5 %
-of the base's rate. Cost: seconds, no model is loaded.
+of the base's rate. A guard whose recordings the tuned run was trained on is refused (guard_overlaps_replay). Cost: seconds, about a minute more
+for every 10 million training utterances; no model is loaded.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from asrcore.errors import NotReadyError, Problem, clean_text
 from asrcore.jobs import Ledger
-from asrcore.requests import EvalCell
+from asrcore.jobs.store import newest
+from asrcore.requests import EvalCell, ShardsResult, TrainRequest, TrainResult
 from asrcore.results import Frozen, NextAction, Result
+from asrcore.score.hypotheses import read_hypotheses
+from asrcore.score.leak import Trained, find_trained
 from asrcore.score.replay import ReplayReport, check_guards
 from asrcore.workspace import Workspace
 
+_ALL = 1_000_000
+"""Rows asked of the ledger: all of them."""
 EvalId = Annotated[str, Field(pattern=r"^eval_[0-9a-f]{12}$")]
 
 
@@ -41,9 +49,10 @@ Output = ReplayReport
 def run(request: Input, ws: Workspace) -> Result[Output]:
     with Ledger.open(ws) as ledger:
         pairs = pair_evals(ledger, request.base_evals, request.tuned_evals)
+        unchecked = refuse_trained(ledger, pairs)
         report = check_guards(pairs, request.margin_points)
         ledger.put("replay", report.replay_id, report)
-    return Result(summary=sentence(report), data=report, warnings=_warnings(report), next_actions=_next(report))
+    return Result(summary=sentence(report), data=report, warnings=(*_warnings(report), *unchecked), next_actions=_next(report))
 
 
 def pair_evals(ledger: Ledger, base_evals: tuple[str, ...], tuned_evals: tuple[str, ...]) -> list[tuple[EvalCell, EvalCell]]:
@@ -64,6 +73,57 @@ def pair_evals(ledger: Ledger, base_evals: tuple[str, ...], tuned_evals: tuple[s
                             next_step="run run_streaming_eval for what is missing, and pass each pair once.", problems=problems)  # fmt: skip
     partners = {_conditions(cell): cell for cell in tuned}
     return [(cell, partners[_conditions(cell)]) for cell in base]
+
+
+def refuse_trained(ledger: Ledger, pairs: Sequence[tuple[EvalCell, EvalCell]]) -> tuple[Problem, ...]:
+    """Raises `guard_overlaps_replay` with every guard line that the tuned run, or a run it started from, was trained on.
+
+    Where the training data is not known to this workspace or is gone, the answer is the warning `overlap_unchecked`.
+    """
+    base, tuned = pairs[0]
+    shards, known = _trained_on(ledger, tuned.checkpoint.sha256, base.checkpoint.sha256)
+    guards = {cell.set.sha256: cell for cell, _ in pairs}
+    try:
+        found = find_trained({key: read_hypotheses(Path(cell.hypotheses)) for key, cell in guards.items()}, shards)
+    except OSError:
+        found, known = (), False
+    if found:
+        raise _overlap(found, guards)
+    if known:
+        return ()
+    return (Problem(
+        code="overlap_unchecked", severity="warning", message="the data that the tuned checkpoint was trained on is not in this workspace, "
+        "so nobody checked that the guards were not trained on.", fix="make sure of it yourself, or tune with launch_finetune and keep the shards.",
+    ),)  # fmt: skip
+
+
+def _trained_on(ledger: Ledger, tuned: str, base: str) -> tuple[list[ShardsResult], bool]:
+    """Shards of the run that made `tuned`, of the run it started from, and so on back to `base`; False when the chain breaks off before."""
+    runs = {result.best.sha256: result.run_id for result in (TrainResult.model_validate(row.data) for row in ledger.list("run", _ALL))}
+    requests = {job.request.get("run_id"): job.request for job in newest(ledger, _ALL) if job.kind == "train"}
+    shards: list[ShardsResult] = []
+    while tuned != base:
+        request = requests.get(runs.pop(tuned, ""))
+        if request is None:
+            return shards, False
+        train = TrainRequest.model_validate(request)
+        shards.append(train.shards)
+        tuned = train.base.sha256
+    return shards, True
+
+
+def _overlap(found: Sequence[Trained], guards: dict[str, EvalCell]) -> NotReadyError:
+    counts = Counter(one.guard for one in found)
+    shares = ", ".join(
+        f"{clean_text(guards[key].set.name, 60)} {count} of {guards[key].utterances}" for key, count in counts.most_common(5)
+    )
+    return NotReadyError(
+        "guard_overlaps_replay", f"the tuned checkpoint was trained on {len(found)} guard utterances ({shares}{', …' if len(counts) > 5 else ''}).",
+        next_step="take the lines in problems out of the guard manifests and run run_streaming_eval for both checkpoints again, "
+        "or build_shards without these recordings and tune again.",
+        problems=[Problem(code="guard_overlap", message=f"the recording is in the {one.role} source {one.source}", file=guards[one.guard].set.path,
+                          line=one.line, fix="take it out of the guard manifest, or out of the training data") for one in found],
+    )  # fmt: skip
 
 
 def sentence(report: ReplayReport) -> str:

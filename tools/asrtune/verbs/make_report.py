@@ -59,7 +59,8 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
         training = _training(ws, ledger, request.run_id) if request.run_id else None
         sources = (*(c.comparison_id for c in comparisons), *([replay.replay_id] if replay else []))
         report_id = "report_" + io.sha256_json([request.title, sources, request.run_id])[:12]
-        path = build_report(request.title, pairs, guards, comparisons, replay, training, ws.folder("reports", report_id) / "report.html")
+        out = ws.folder("reports", report_id) / "report.html"
+        path = build_report(request.title, pairs, guards, comparisons, replay, training, out, roots=ws.data_roots)
         view = ReportView(
             report_id=report_id, title=clean_text(request.title), path=str(path), size_bytes=path.stat().st_size,
             targets=tuple(c.verdict for c in comparisons), replay=replay.verdict if replay else None, run_id=request.run_id, sources=sources,

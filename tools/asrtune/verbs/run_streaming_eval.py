@@ -9,15 +9,20 @@ divided by 20 for the embedded base; a 0.6B checkpoint needs a GPU. Passes that 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
+from asrcore.checkpoint import trained_contexts
+from asrcore.errors import Problem
 from asrcore.io import sha256_json
 from asrcore.jobs import JobView, answer, submit
 from asrcore.jobs.checkpoints import resolve_checkpoint
+from asrcore.locales import latency_ms
 from asrcore.manifest import manifest_ref
-from asrcore.requests import EvalRequest, PromptMode
+from asrcore.requests import CheckpointRef, EngineChoice, EvalRequest, PromptMode
 from asrcore.results import Frozen, Result
 from asrcore.workspace import Workspace
 
@@ -33,6 +38,14 @@ class Input(Frozen):
     )  # fmt: skip
     prompt_modes: tuple[PromptMode, ...] = Field(("langID",), min_length=1, max_length=2, description="langID: the row's own tag; auto: language detection.")
     batch_size: int = Field(16, ge=1, le=512, description="Streams in flight. 1 is the reference mode.")
+    engine: EngineChoice = Field(
+        "exact", description="exact: chunk by chunk, as served. fast: one pass under the same mask, an error where a sample shows it is not equivalent. "
+        "auto: fast where it is, else exact."
+    )  # fmt: skip
+    slice_by: tuple[str, ...] = Field(
+        (), max_length=8, description="Split the score by these manifest fields: speaker, source, sampling_rate, duration, or any of your own."
+    )
+    terms: tuple[str, ...] = Field((), max_length=1000, description="Words and names to report recall and precision for.")
 
 
 Output = JobView
@@ -43,7 +56,8 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
     sets = tuple(manifest_ref(ws.resolve_data(path)) for path in request.manifests)
     wanted = EvalRequest(
         checkpoint=checkpoint, sets=sets, att_contexts=tuple(dict.fromkeys(request.att_context_sizes)),
-        prompt_modes=tuple(dict.fromkeys(request.prompt_modes)), batch_size=request.batch_size, out="",
+        prompt_modes=tuple(dict.fromkeys(request.prompt_modes)), batch_size=request.batch_size, engine=request.engine,
+        slice_by=tuple(dict.fromkeys(request.slice_by)), terms=tuple(dict.fromkeys(request.terms)), out="",
     )  # fmt: skip
     # One folder per checkpoint: cells are content-addressed inside it, so a new call decodes only what is new.
     out = ws.folder("evals", f"checkpoint_{sha256_json(checkpoint.sha256)[:12]}")
@@ -51,4 +65,15 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
     passes = len(sets) * len(wanted.att_contexts) * len(wanted.prompt_modes)
     what = f"{passes} pass(es) over {len(sets)} set(s) with {checkpoint.name}"
     envelope = answer(job)
-    return envelope.model_copy(update={"summary": f"{envelope.summary} It decodes {what}."})
+    warnings = (*envelope.warnings, *untrained(checkpoint, wanted.att_contexts))
+    return envelope.model_copy(update={"summary": f"{envelope.summary} It decodes {what}.", "warnings": warnings})
+
+
+def untrained(checkpoint: CheckpointRef, contexts: Sequence[tuple[int, int]]) -> tuple[Problem, ...]:
+    """A warning for each asked context that the checkpoint never saw in training (trap 3.23)."""
+    trained = trained_contexts(Path(checkpoint.path))
+    return tuple(
+        Problem(code="context_not_trained", severity="warning", message=f"att_context_size {list(context)} ({latency_ms(context)} ms) is not among the "
+                f"checkpoint's {[list(one) for one in trained]}; its WER may be worse than at a trained one.", fix="serve a trained context")
+        for context in contexts if context not in trained
+    )  # fmt: skip

@@ -1,0 +1,131 @@
+"""The two decoding engines against NeMo's own cache-aware streaming loop, same checkpoint, same clips, one process.
+
+    python bench/bench_eval.py [--checkpoint embedded] [--utterances 64] [--right 0] [--json]
+
+NeMo's loop is that of its `speech_to_text_cache_aware_streaming_infer.py`: `CacheAwareStreamingAudioBuffer` and `conformer_stream_step`, clips in
+manifest order, whole batches. Each engine runs at several batch sizes and its best one counts. All clips are of one language, since NeMo holds
+one prompt for the model. Audio is decoded beforehand; features are not. A ratio counts only when at least 99 % of our transcripts are those of
+NeMo's loop at batch size 1, checked in the same run; else the exit code is 1, as when a ratio is under its bar (exact 1.5, fast 5, at 80 ms).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+BARS = {"exact": 1.5, "fast": 5.0}
+IDENTICAL_PERCENT = 99.0
+SET, LOCALE = "es-ES_guard_test", "es-ES"
+Tokens = list[tuple[int, ...]]
+
+
+class Row(NamedTuple):
+    engine: str
+    batch_size: int
+    rtfx: float
+    identical_percent: float
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--checkpoint", default="embedded", help='"embedded" or a .nemo file')
+    parser.add_argument("--utterances", type=int, default=64)
+    parser.add_argument("--right", type=int, default=0, help="r of att_context_size [56, r]")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    rows, tokens = measure(options.checkpoint, options.utterances, (56, options.right))
+    best = {engine: max((row for row in rows if row.engine == engine), key=lambda row: row.rtfx) for engine in ("nemo", "exact", "fast")}
+    ratios = {engine: best[engine].rtfx / best["nemo"].rtfx for engine in BARS}
+    held = tokens >= 3 * options.utterances and all(
+        ratios[engine] >= bar and best[engine].identical_percent >= IDENTICAL_PERCENT for engine, bar in BARS.items()
+    )
+    if options.json:
+        print(json.dumps({"rows": [row._asdict() for row in rows], "ratios": ratios, "bars": BARS, "tokens": tokens, "held": held}))
+        return int(not held)
+    print(f"{'engine':8}{'batch':>6}{'audio s / s':>13}{'as NeMo batch 1':>17}")
+    for row in rows:
+        print(f"{row.engine:8}{row.batch_size:6}{row.rtfx:13.1f}{row.identical_percent:15.1f} %")
+    for engine, ratio in ratios.items():
+        print(f"{engine}: {ratio:.2f} times NeMo's best (bar {BARS[engine]}), {best[engine].identical_percent:.1f} % identical")
+    return int(not held)
+
+
+def measure(checkpoint: str, utterances: int, context: tuple[int, int]) -> tuple[list[Row], int]:
+    """All rows, and the number of tokens in NeMo's transcripts at batch size 1 (a silent model proves nothing)."""
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    from asrcore.checkpoint import embedded_base
+    from asrcore.embedded import shipped
+    from asrcore.locales import PROMPT_DICTIONARY
+    from asrcore.manifest import load_rows
+    from asrcore.model.fast import FastDecoder
+    from asrcore.model.restore import restore
+    from asrcore.model.stream import StreamingDecoder, StreamItem
+
+    model = restore(embedded_base() if checkpoint == "embedded" else Path(checkpoint))
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = shipped.unpack(Path(folder))[SET]
+        from asrcore.audio import decode
+
+        clips = [decode(row.audio) for row in load_rows(manifest)[:utterances]]
+    seconds = sum(len(clip) for clip in clips) / 16_000
+    items = [StreamItem(n, lambda clip=clip: clip, PROMPT_DICTIONARY[LOCALE], len(clip) / 16_000) for n, clip in enumerate(clips)]
+    reference: Tokens = nemo_loop(model, clips, 1, context)
+
+    def row(engine: str, batch_size: int, decode_all: Callable[[], Tokens]) -> Row:
+        decode_all()
+        started = time.perf_counter()
+        found = decode_all()
+        took = time.perf_counter() - started
+        return Row(engine, batch_size, seconds / took, 100 * sum(a == b for a, b in zip(found, reference, strict=True)) / len(reference))
+
+    rows = [row("nemo", size, lambda size=size: nemo_loop(model, clips, size, context)) for size in (1, 8, 16, 32, 64)]
+    for engine, kind in (("exact", StreamingDecoder), ("fast", FastDecoder)):
+        rows += [
+            row(engine, size, lambda kind=kind, size=size: [d.tokens for d in kind(model, context, size).decode(items)]) for size in (1, 16, 32, 64)
+        ]
+    return rows, sum(map(len, reference))
+
+
+def nemo_loop(model: Any, clips: Sequence[Any], batch_size: int, context: tuple[int, int]) -> Tokens:
+    """Tokens of each clip, from NeMo 3.0's own streaming loop in batches of `batch_size`."""
+    import torch
+    from nemo.collections.asr.parts.utils.streaming_utils import CacheAwareStreamingAudioBuffer
+
+    model.encoder.set_default_att_context_size(list(context))
+    model.set_inference_prompt(LOCALE)
+    found: Tokens = []
+    for start in range(0, len(clips), batch_size):
+        batch = clips[start : start + batch_size]
+        buffer: Any = CacheAwareStreamingAudioBuffer(model=model, online_normalization=None)
+        for clip in batch:
+            buffer.append_audio(np.asarray(clip), stream_id=-1)
+        channel, times, length = model.encoder.get_initial_cache_state(batch_size=len(batch))
+        hypotheses: Any = None
+        previous: Any = None
+        for step, (chunk, lengths) in enumerate(iter(buffer)):
+            with torch.inference_mode():
+                previous, _, channel, times, length, hypotheses = model.conformer_stream_step(
+                    processed_signal=chunk, processed_signal_length=lengths, cache_last_channel=channel, cache_last_time=times,
+                    cache_last_channel_len=length, keep_all_outputs=buffer.is_buffer_empty(), previous_hypotheses=hypotheses,
+                    previous_pred_out=previous, drop_extra_pre_encoded=0 if step == 0 else model.encoder.streaming_cfg.drop_extra_pre_encoded,
+                    return_transcription=True,
+                )  # fmt: skip
+        found += [tuple(int(token) for token in hypothesis.y_sequence) for hypothesis in hypotheses]
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
