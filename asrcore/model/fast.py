@@ -1,8 +1,8 @@
 """The fast engine: one offline pass under the chunk mask of the att_context_size, instead of one pass a chunk.
 
 A cache-aware encoder computes the same frames either way, because its convolutions are causal and its attention stays inside the chunk and the
-frames before it. What differs is the end of an utterance: a stream drops a tail under 80 ms, and writes the padded extra frame of its last chunk
-only when that chunk ends the audio. Both are mended here, so that what is left is the order of floating-point sums (docs/concepts/measuring.md).
+frames before it. What differs are the ends of an utterance: a stream drops a tail under 80 ms, writes the padded extra frame of its last chunk
+only when that chunk ends the audio, and at 80 ms embeds its second frame with zeros in front. All three are mended here, so that what is left is the order of floating-point sums (docs/concepts/measuring.md).
 Whether that holds for a checkpoint is measured, not assumed: `asrcore.model.parity`.
 """
 
@@ -45,9 +45,28 @@ class FastDecoder:
         signal = torch.zeros(len(features), features[0].shape[0], max(ends), device=features[0].device)
         for row, (one, end) in enumerate(zip(features, ends, strict=True)):
             signal[row, :, :end] = one[:, :end]
-        encoded, lengths = self.model.encoder(audio_signal=signal, length=torch.tensor(ends, device=signal.device))
+        encoder = self.model.encoder
+        embedded, lengths = encoder.pre_encode(x=signal.transpose(1, 2), lengths=torch.tensor(ends, device=signal.device))
+        self._mend_second_chunk(embedded, signal, schedules)
+        encoded, lengths = encoder(audio_signal=embedded, length=lengths.to(torch.int64), bypass_pre_encode=True)
         whole = torch.tensor([0 if chunks[-1].last else len(chunks) * self.chunk_frames for chunks in schedules], device=signal.device)
         return encoded.transpose(1, 2), torch.where(whole > 0, torch.minimum(whole, lengths), lengths)
+
+    def _mend_second_chunk(self, embedded: Tensor, signal: Tensor, schedules: Sequence[Sequence[Chunk]]) -> None:
+        """Embeds the second chunk as a stream does where the first is shorter than the pre-encode cache ([56,0]: one frame against nine).
+
+        The cache is filled up with zero frames there, which are not the zero padding of the inner convolutions once a bias was added.
+        """
+        encoder = self.model.encoder
+        for row, chunks in enumerate(schedules):
+            if len(chunks) < 2 or chunks[1].start >= chunks[1].cached:
+                continue
+            second, first = chunks[1], chunks[0].end // encoder.subsampling_factor + 1
+            window = torch.nn.functional.pad(signal[row, :, : second.end], (second.cached - second.start, 0))[None].transpose(1, 2)
+            frames, _ = encoder.pre_encode(x=window, lengths=torch.tensor([window.shape[1]], device=window.device))
+            frames = frames[:, encoder.streaming_cfg.drop_extra_pre_encoded :]
+            count = min(frames.shape[1], self.chunk_frames if not second.last else frames.shape[1], embedded.shape[1] - first)
+            embedded[row, first : first + count] = frames[0, :count]
 
     def _decode_batch(self, batch: Sequence[StreamItem]) -> list[Decoded]:
         features = [mel_features(self.model, item.audio()) for item in batch]

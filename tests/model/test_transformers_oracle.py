@@ -30,14 +30,20 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 
 
 @pytest.mark.parametrize("right", [0, 3, 13])
-def test_the_fast_engines_encoder_prompt_and_joint_are_those_of_the_transformers_class(model: Any, clips: list[Any], right: int) -> None:
-    """Traps 3.9, 3.10 and 3.23 seen by other code: same frames under the same mask, same prompt column, same joint."""
+def test_the_fast_engines_encoder_prompt_and_joint_are_those_of_the_transformers_class(
+    model: Any, clips: list[Any], right: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traps 3.9, 3.10 and 3.23 seen by other code: same frames under the same mask, same prompt column, same joint.
+
+    Without one thing: at 80 ms NeMo's stream embeds its second frame with zero frames in front, and transformers does not.
+    """
     import torch
 
     from asrcore.model.fast import FastDecoder
     from asrcore.model.stream import apply_prompt, chunk_schedule, mel_features
     from asrcore.model.to_transformers import convert, encode
 
+    monkeypatch.setattr(FastDecoder, "_mend_second_chunk", lambda *_: None)
     other, slot = convert(model), PROMPT_DICTIONARY["bg-BG"]
     decoder = FastDecoder(model, (56, right))
     for clip in clips:
