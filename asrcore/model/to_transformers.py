@@ -92,7 +92,7 @@ def config_of(model: Any) -> Nemotron3_5AsrConfig:
     )  # fmt: skip
 
 
-def encode(target: Nemotron3_5AsrForRNNT, features: Tensor, slot: int, right: int) -> tuple[Tensor, Tensor]:
+def encode(target: Any, features: Tensor, slot: int, right: int) -> tuple[Tensor, Tensor]:
     """Encoder frames (T, D) of one utterance's features (mel, frames) and what the joint gets from them (T, H), in one pass at [left, right]."""
     mask = torch.ones(1, features.shape[1], dtype=torch.long)
     with torch.inference_mode():
