@@ -17,11 +17,9 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
@@ -73,6 +71,7 @@ def measure(checkpoint: str, utterances: int, context: tuple[int, int]) -> tuple
     from asrcore.model.fast import FastDecoder
     from asrcore.model.restore import restore
     from asrcore.model.stream import StreamingDecoder, StreamItem
+    from tests.model.nemo_loop import nemo_loop
 
     model = restore(embedded_base() if checkpoint == "embedded" else Path(checkpoint))
     with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +81,7 @@ def measure(checkpoint: str, utterances: int, context: tuple[int, int]) -> tuple
         clips = [decode(row.audio) for row in load_rows(manifest)[:utterances]]
     seconds = sum(len(clip) for clip in clips) / 16_000
     items = [StreamItem(n, lambda clip=clip: clip, PROMPT_DICTIONARY[LOCALE], len(clip) / 16_000) for n, clip in enumerate(clips)]
-    reference: Tokens = nemo_loop(model, clips, 1, context)
+    reference: Tokens = nemo_loop(model, clips, LOCALE, 1, context)
 
     def row(engine: str, batch_size: int, decode_all: Callable[[], Tokens]) -> Row:
         decode_all()
@@ -91,40 +90,12 @@ def measure(checkpoint: str, utterances: int, context: tuple[int, int]) -> tuple
         took = time.perf_counter() - started
         return Row(engine, batch_size, seconds / took, 100 * sum(a == b for a, b in zip(found, reference, strict=True)) / len(reference))
 
-    rows = [row("nemo", size, lambda size=size: nemo_loop(model, clips, size, context)) for size in (1, 8, 16, 32, 64)]
+    rows = [row("nemo", size, lambda size=size: nemo_loop(model, clips, LOCALE, size, context)) for size in (1, 8, 16, 32, 64)]
     for engine, kind in (("exact", StreamingDecoder), ("fast", FastDecoder)):
         rows += [
             row(engine, size, lambda kind=kind, size=size: [d.tokens for d in kind(model, context, size).decode(items)]) for size in (1, 16, 32, 64)
         ]
     return rows, sum(map(len, reference))
-
-
-def nemo_loop(model: Any, clips: Sequence[Any], batch_size: int, context: tuple[int, int]) -> Tokens:
-    """Tokens of each clip, from NeMo 3.0's own streaming loop in batches of `batch_size`."""
-    import torch
-    from nemo.collections.asr.parts.utils.streaming_utils import CacheAwareStreamingAudioBuffer
-
-    model.encoder.set_default_att_context_size(list(context))
-    model.set_inference_prompt(LOCALE)
-    found: Tokens = []
-    for start in range(0, len(clips), batch_size):
-        batch = clips[start : start + batch_size]
-        buffer: Any = CacheAwareStreamingAudioBuffer(model=model, online_normalization=None)
-        for clip in batch:
-            buffer.append_audio(np.asarray(clip), stream_id=-1)
-        channel, times, length = model.encoder.get_initial_cache_state(batch_size=len(batch))
-        hypotheses: Any = None
-        previous: Any = None
-        for step, (chunk, lengths) in enumerate(iter(buffer)):
-            with torch.inference_mode():
-                previous, _, channel, times, length, hypotheses = model.conformer_stream_step(
-                    processed_signal=chunk, processed_signal_length=lengths, cache_last_channel=channel, cache_last_time=times,
-                    cache_last_channel_len=length, keep_all_outputs=buffer.is_buffer_empty(), previous_hypotheses=hypotheses,
-                    previous_pred_out=previous, drop_extra_pre_encoded=0 if step == 0 else model.encoder.streaming_cfg.drop_extra_pre_encoded,
-                    return_transcription=True,
-                )  # fmt: skip
-        found += [tuple(int(token) for token in hypothesis.y_sequence) for hypothesis in hypotheses]
-    return found
 
 
 if __name__ == "__main__":

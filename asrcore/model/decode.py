@@ -56,9 +56,7 @@ def transcribe_rows(
         if on_done:
             on_done(found[decoded.key])
 
-    for decoded in engine.decode(stream_items(rows, slots), keep):
-        if decoded.key not in found:  # audio too short for a chunk is never in flight
-            keep(decoded)
+    engine.decode(stream_items(rows, slots), keep)
     return [found[key] for key in range(len(rows))]
 
 
@@ -87,4 +85,3 @@ def row_slots(model: Any, rows: Sequence[Row], manifest: Path, prompt_mode: Prom
         raise NotReadyError("unknown_tag", f"{len(unknown)} rows have a tag that the checkpoint does not know.",
                             next_step="call validate_language_tags on this manifest.", problems=unknown)  # fmt: skip
     return [slots[AUTO] if prompt_mode == "auto" else slots[row.utterance.target_lang] for row in rows]
-

@@ -31,7 +31,7 @@ from asrcore.model.stream import StepTimes, StreamingDecoder
 from asrcore.requests import ChunkTimes, EvalCell, EvalRequest, EvalResult, Hypothesis, ManifestRef, Parity, PromptMode
 from asrcore.results import Frozen
 from asrcore.score.cell import score_hypotheses
-from asrcore.score.hypotheses import hypothesis_of, read_hypotheses
+from asrcore.score.hypotheses import hypothesis_of, read_hypotheses, write_hypotheses
 from asrcore.score.normalise import NORMALISER
 from asrcore.score.slices import fields_of, require_fields
 from asrcore.score.terms import spell
@@ -77,7 +77,7 @@ class Finished:
                 if line.endswith(b"\n"):  # a killed process may leave its last line unfinished
                     hypothesis = Hypothesis.model_validate_json(line)
                     self.by_line[hypothesis.line] = hypothesis
-            io.write_text(self.part, "".join(h.model_dump_json() + "\n" for h in self.by_line.values()))
+            write_hypotheses(self.part, self.by_line.values())
 
     @staticmethod
     def part_of(file: Path) -> Path:
@@ -89,7 +89,7 @@ class Finished:
 
     def complete(self, lines: Sequence[int]) -> list[Hypothesis]:
         ordered = [self.by_line[line] for line in lines]
-        io.write_text(self.file, "".join(h.model_dump_json() + "\n" for h in ordered))
+        write_hypotheses(self.file, ordered)
         return ordered
 
 

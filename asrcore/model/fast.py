@@ -2,7 +2,8 @@
 
 A cache-aware encoder computes the same frames either way, because its convolutions are causal and its attention stays inside the chunk and the
 frames before it. What differs are the ends of an utterance: a stream drops a tail under 80 ms, writes the padded extra frame of its last chunk
-only when that chunk ends the audio, and at 80 ms embeds its second frame with zeros in front. All three are mended here, so that what is left is the order of floating-point sums (docs/concepts/measuring.md).
+only when that chunk ends the audio, and at 80 ms embeds its second frame with zeros in front. All three are mended here, so that what is left
+is the order of floating-point sums (docs/concepts/measuring.md).
 Whether that holds for a checkpoint is measured, not assumed: `asrcore.model.parity`.
 """
 

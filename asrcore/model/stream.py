@@ -101,11 +101,17 @@ class StreamingDecoder:
         queue = iter(sorted(items, key=lambda item: -item.seconds))
         places: list[_Stream | None] = [None] * self.batch_size
         done: dict[int, Decoded] = {}
+
+        def finish(decoded: Decoded) -> None:
+            done[decoded.key] = decoded
+            if on_done:
+                on_done(decoded)
+
         with torch.inference_mode():
             while True:
                 for place, stream in enumerate(places):
                     if stream is None:
-                        places[place] = self._admit(queue, place, done)
+                        places[place] = self._admit(queue, place, finish)
                 active = [(place, stream) for place, stream in enumerate(places) if stream is not None]
                 if not active:
                     break
@@ -113,18 +119,16 @@ class StreamingDecoder:
                     self._step(group)
                 for place, stream in active:
                     if stream.position == len(stream.chunks):
-                        done[stream.item.key] = Decoded(stream.item.key, tuple(stream.tokens), tuple(stream.frames), stream.first_partial_s)
+                        finish(Decoded(stream.item.key, tuple(stream.tokens), tuple(stream.frames), stream.first_partial_s))
                         places[place] = None
-                        if on_done:
-                            on_done(done[stream.item.key])
         return [done[item.key] for item in items]
 
-    def _admit(self, queue: Iterator[StreamItem], place: int, done: dict[int, Decoded]) -> _Stream | None:
+    def _admit(self, queue: Iterator[StreamItem], place: int, finish: Callable[[Decoded], None]) -> _Stream | None:
         for item in queue:
             features = mel_features(self.model, item.audio())
             chunks = chunk_schedule(self.model, features.shape[1])
             if not chunks:
-                done[item.key] = Decoded(item.key, (), ())
+                finish(Decoded(item.key, (), ()))
                 continue
             self.slots[place] = item.slot
             self.caches[0][:, place] = 0

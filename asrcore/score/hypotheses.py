@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from asrcore import io
 from asrcore.errors import NotReadyError, Problem, clean_text
 from asrcore.manifest import Row
 from asrcore.requests import EvalCell, Hypothesis
@@ -51,6 +53,11 @@ def hypothesis_of(row: Row, raw: str, first_partial_s: float | None = None) -> H
         duration=utterance.duration, speaker=utterance.speaker, source=utterance.source, line=row.line,
         sampling_rate=utterance.sampling_rate, fields=utterance.free_fields(), first_partial_s=first_partial_s,
     )  # fmt: skip
+
+
+def write_hypotheses(path: Path, hypotheses: Iterable[Hypothesis]) -> None:
+    """The file that `read_hypotheses` reads, complete or not at all."""
+    io.write_text(path, "".join(h.model_dump_json() + "\n" for h in hypotheses))
 
 
 def read_hypotheses(path: Path) -> tuple[Hypothesis, ...]:

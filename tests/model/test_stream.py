@@ -12,6 +12,7 @@ from asrcore.audio import decode
 from asrcore.checkpoint import embedded_base
 from asrcore.embedded import shipped
 from asrcore.manifest import load_rows
+from tests.model.nemo_loop import nemo_loop
 
 pytestmark = pytest.mark.heavy
 UTTERANCES = 6
@@ -40,29 +41,6 @@ def items_of(model: Any, manifest: Path, count: int, first_key: int = 0, slot: i
     ]
 
 
-def nemo_tokens(model: Any, item: Any, tag: str, context: tuple[int, int]) -> tuple[int, ...]:
-    """One utterance through NeMo 3.0's buffer and `conformer_stream_step`, the loop of its cache-aware script."""
-    import torch
-    from nemo.collections.asr.parts.utils.streaming_utils import CacheAwareStreamingAudioBuffer
-
-    model.encoder.set_default_att_context_size(list(context))
-    model.set_inference_prompt(tag)
-    buffer = CacheAwareStreamingAudioBuffer(model=model, online_normalization=None)
-    buffer.append_audio(item.audio(), stream_id=-1)
-    channel, time, length = model.encoder.get_initial_cache_state(batch_size=1)
-    hypotheses: Any = None
-    previous: Any = None
-    for step, (chunk, lengths) in enumerate(iter(buffer)):
-        with torch.inference_mode():
-            previous, _, channel, time, length, hypotheses = model.conformer_stream_step(
-                processed_signal=chunk, processed_signal_length=lengths, cache_last_channel=channel, cache_last_time=time,
-                cache_last_channel_len=length, keep_all_outputs=buffer.is_buffer_empty(), previous_hypotheses=hypotheses,
-                previous_pred_out=previous, drop_extra_pre_encoded=0 if step == 0 else model.encoder.streaming_cfg.drop_extra_pre_encoded,
-                return_transcription=True,
-            )  # fmt: skip
-    return tuple(int(token) for token in hypotheses[0].y_sequence)
-
-
 @pytest.mark.parametrize("context", [(56, 0), (56, 3), (56, 13)])
 def test_batch_one_gives_the_transcripts_of_nemos_own_streaming_loop(model: Any, manifests: dict[str, Path], context: tuple[int, int]) -> None:
     """Traps 3.10 and 3.23: right prompt, right context, right first and last chunk."""
@@ -71,7 +49,7 @@ def test_batch_one_gives_the_transcripts_of_nemos_own_streaming_loop(model: Any,
     items = items_of(model, manifests["bg-BG_guard_test"], UTTERANCES)
     ours = StreamingDecoder(model, context, batch_size=1).decode(items)
     assert sum(len(decoded.tokens) for decoded in ours) >= 3 * UTTERANCES, "a model that says nothing proves nothing"
-    assert [decoded.tokens for decoded in ours] == [nemo_tokens(model, item, "bg-BG", context) for item in items]
+    assert [decoded.tokens for decoded in ours] == nemo_loop(model, [item.audio() for item in items], "bg-BG", 1, context)
 
 
 def test_streams_of_several_languages_in_one_batch_say_what_each_says_alone(model: Any, manifests: dict[str, Path]) -> None:

@@ -87,6 +87,19 @@ class StdioServer:
         self.send({"method": "notifications/initialized"})
         return result
 
+    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """`data` of one tool call."""
+        return self.ask("tools/call", {"name": tool, "arguments": arguments})["structuredContent"]["data"]
+
+    def job_at_its_end(self, job_id: str, polls: int) -> dict[str, Any]:
+        """What `get_job` says once the job is over, or after `polls` long polls."""
+        seen: dict[str, Any] = {}
+        for _ in range(polls):
+            seen = self.call("get_job", job_id=job_id, wait_s=45)
+            if seen["state"] not in ("planned", "queued", "starting", "running"):
+                break
+        return seen
+
     def close(self) -> tuple[str, str]:
         """What was left on stdout, and all of stderr."""
         return self.process.communicate(timeout=60)

@@ -205,21 +205,16 @@ def test_what_a_verb_prints_never_reaches_the_wire(stdio_server: Callable[..., A
 def test_a_job_outlives_the_server_that_started_it(stdio_server: Callable[..., Any], ws: Workspace, manifest: str) -> None:
     first = stdio_server("-m", "asrtune", "mcp")
     first.handshake()
-    started = first.ask("tools/call", {"name": "build_shards", "arguments": {"train": [manifest]}})
-    job_id = started["structuredContent"]["data"]["job_id"]
+    job_id = first.call("build_shards", train=[manifest])["job_id"]
     first.process.kill()
     first.process.wait(30)
     second = stdio_server("-m", "asrtune", "mcp")
     second.handshake()
-    seen: dict[str, Any] = {}
-    for _ in range(5):
-        seen = second.ask("tools/call", {"name": "get_job", "arguments": {"job_id": job_id, "wait_s": 45}})["structuredContent"]["data"]
-        if seen["state"] not in ("planned", "queued", "starting", "running"):
-            break
+    seen = second.job_at_its_end(job_id, polls=5)
     assert seen["state"] == "succeeded", seen["error"]
     log = second.ask("resources/read", {"uri": f"asrtune://jobs/{job_id}/log"})
     assert log["contents"][0]["mimeType"] == "text/plain"
-    shards = second.ask("tools/call", {"name": "list_objects", "arguments": {"kind": "shards"}})["structuredContent"]["data"]["objects"]
+    shards = second.call("list_objects", kind="shards")["objects"]
     assert [row["id"] for row in shards] == [seen["result"]["shards_id"]]
 
     from typer.testing import CliRunner

@@ -27,20 +27,14 @@ def test_a_fine_tune_started_by_one_client_is_polled_to_its_end_by_another_after
     dev = corpus(tmp_path, "dev", "el-GR", 2, seed=1)
     first = stdio_server("-m", "asrtune", "mcp")
     first.handshake()
-    arguments = {"shards_id": shards.shards_id, "dev_manifest": str(dev), "max_steps": 8, "batch_size": 4}
-    plan = first.ask("tools/call", {"name": "plan_finetune", "arguments": arguments})["structuredContent"]["data"]
-    launched = first.ask("tools/call", {"name": "launch_finetune", "arguments": {"plan_id": plan["plan_id"]}})
-    job_id = launched["structuredContent"]["data"]["job_id"]
+    plan = first.call("plan_finetune", shards_id=shards.shards_id, dev_manifest=str(dev), max_steps=8, batch_size=4)
+    job_id = first.call("launch_finetune", plan_id=plan["plan_id"])["job_id"]
     first.process.kill()
     first.process.wait(30)
 
     second = stdio_server("-m", "asrtune", "mcp")
     second.handshake()
-    seen: dict[str, Any] = {}
-    for _ in range(8):
-        seen = second.ask("tools/call", {"name": "get_job", "arguments": {"job_id": job_id, "wait_s": 45}})["structuredContent"]["data"]
-        if seen["state"] not in ("planned", "queued", "starting", "running"):
-            break
+    seen = second.job_at_its_end(job_id, polls=8)
     assert seen["state"] == "succeeded", seen["error"]
     assert Ledger.open(ws).get("run", seen["result"]["run_id"]) is not None
 

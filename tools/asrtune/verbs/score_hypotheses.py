@@ -22,6 +22,7 @@ from asrcore.manifest import kept_rows, manifest_ref
 from asrcore.requests import CheckpointRef, EvalCell, Hypothesis, PromptMode
 from asrcore.results import Artifact, Frozen, NextAction, Result
 from asrcore.score.cell import score_hypotheses
+from asrcore.score.hypotheses import write_hypotheses
 from asrcore.score.normalise import NORMALISER
 from asrcore.score.peers import read_peer
 from asrcore.workspace import Workspace
@@ -55,7 +56,7 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
     key = [peer.sha256, wanted.sha256, request.model_dump(mode="json", exclude={"manifest", "hypotheses"}), ENGINE, NORMALISER]
     eval_id = "eval_" + io.sha256_json(key)[:12]
     kept = ws.folder("evals", "peers") / "hyps" / f"{eval_id}.jsonl"
-    io.write_text(kept, "".join(row.model_dump_json() + "\n" for row in rows))
+    write_hypotheses(kept, rows)
     cell = EvalCell(
         **dict(scores), eval_id=eval_id, checkpoint=peer, set=wanted, att_context=request.att_context_size,
         latency_ms=latency_ms(request.att_context_size), prompt_mode=request.prompt_mode, rtfx=0.0, engine=ENGINE, batch_size=0,
