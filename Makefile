@@ -14,7 +14,7 @@ KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=85899345
 SET_FOLDER := asrcore/embedded/sets
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test check-slow bench lint types fmt docs base-data sets base clean
+.PHONY: help setup quickstart test check-slow bench study lint types fmt docs base-data sets base clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ check-slow: $(STAMP) ## tests that run a whole stage end to end (minutes each)
 
 bench: $(STAMP) ## benchmarks against their stated bars; never part of test
 	@set -e; for file in bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+study: $(STAMP) ## which surface, replay share and alpha: many small fine-tunes on synthetic speech, hours; goes on after a stop
+	$(BIN)/python bench/study.py
 
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check

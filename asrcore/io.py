@@ -51,16 +51,24 @@ def atomic_folder(path: Path) -> Generator[Path]:
     part.mkdir()
     try:
         yield part
-        if path.exists():
-            shutil.rmtree(part)
-        else:
+        try:
             os.replace(part, path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            shutil.rmtree(part)  # another writer was first, now or long ago
     except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_full(path.parent) from error
         raise
     fsync_folder(path.parent)
+
+
+def remove_parts(folder: Path) -> None:
+    """Removes what killed writers left below a folder that no other process writes to."""
+    for part in list(folder.rglob(".*.part")):
+        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -12,25 +12,38 @@ Paths in requests are absolute. WER is in percent, durations in seconds.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from asrcore.captions import Caption, CaptionFormat, Word
 from asrcore.results import Frozen
 
 PromptMode = Literal["langID", "auto"]
 TrainPromptMode = Literal["langID", "auto", "unified"]
-Surface = Literal["full", "decoder_joint", "prompt"]
+Surface = Annotated[str, Field(pattern=r"^(full|decoder_joint|prompt|top_layers:[1-9][0-9]?|lora:[1-9][0-9]{0,2})$")]
+"""Tensors that a fine-tune may move; `top_layers:k` and `lora:r` carry a number."""
+AttContext = tuple[Annotated[int, Field(ge=1, le=70)], Annotated[int, Field(ge=0, le=13)]]
+"""[left, right] frames of 80 ms, as a caller may ask for it."""
 EngineChoice = Literal["exact", "fast", "auto"]
 Role = Literal["train", "replay"]
 
 MODULES = {
     "build_shards": "asrcore.data.shards",
     "train": "asrcore.model.train",
+    "blend": "asrcore.model.blend",
+    "add_locale": "asrcore.model.add_locale",
     "eval": "asrcore.model.evaluate",
     "export": "asrcore.model.export",
+    "transcribe": "asrcore.model.transcribe",
 }
 """Job kind -> module that runs it. `asrcore.jobs` starts these and nothing else."""
+
+
+def split_surface(surface: str) -> tuple[str, int]:
+    """`lora:8` -> ("lora", 8); 0 where the surface has no number."""
+    kind, _, number = surface.partition(":")
+    return kind, int(number or 0)
 
 
 class Event(Frozen):
@@ -136,6 +149,8 @@ class TrainRequest(Frozen):
     spec_augment: bool = True
     candidate_every: int = Field(ge=1)
     """A candidate checkpoint and a standalone streaming eval of it every so many steps, and at the end."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after this many candidates in a row that are no better than the best before them; null: the whole budget is spent."""
     att_context_size: tuple[int, int] = (56, 0)
     max_duration: float = 39.99
     fastemit_lambda: float = 5e-3
@@ -161,11 +176,21 @@ class Candidate(Frozen):
     train_loss: float
 
 
+class Averaged(Frozen):
+    """The mean of several candidates' weights. `kept`: it was better on dev than the best of them, so `best.nemo` holds it."""
+
+    steps: tuple[int, ...]
+    dev_wer: float
+    kept: bool
+
+
 class TrainResult(Frozen):
     run_id: str
     best: CheckpointRef
     best_step: int
     candidates: tuple[Candidate, ...]
+    averaged: Averaged | None = None
+    """The mean of the best candidates, scored; null where a run had only one."""
     base_dev_wer: float
     consumed: tuple[Consumed, ...]
     steps: int
@@ -173,6 +198,60 @@ class TrainResult(Frozen):
     trainable_parameters: int
     seconds: float
     audio_hours_per_hour: float
+
+
+# --- blending ---------------------------------------------------------------------------------------------------------------------------
+
+
+class BlendRequest(Frozen):
+    """Weights between a base and the mean of tuned checkpoints: base + alpha * (mean - base), one `.nemo` for each alpha."""
+
+    base: CheckpointRef
+    tuned: tuple[CheckpointRef, ...] = Field(min_length=1, max_length=20)
+    alphas: tuple[float, ...] = Field(min_length=1, max_length=20)
+    """Each over 0 and at most 1; 1 is the mean of the tuned checkpoints itself."""
+    out: str
+    """Final folder `blends/blend_<id>`; appears as a whole."""
+
+
+class Blend(Frozen):
+    """One blended checkpoint and what it was made of."""
+
+    alpha: float
+    checkpoint: CheckpointRef
+    base: CheckpointRef
+    tuned: tuple[CheckpointRef, ...]
+
+
+class BlendResult(Frozen):
+    blends: tuple[Blend, ...]
+    """By rising alpha."""
+    seconds: float
+
+
+# --- a new locale ---------------------------------------------------------------------------------------------------------------------
+
+
+class AddLocaleRequest(Frozen):
+    """A base with one more tag. `neighbour` is a trained tag of the base that the new one starts from."""
+
+    base: CheckpointRef
+    locale: str = Field(pattern=r"^[a-z]{2,3}-[A-Z]{2}$")
+    neighbour: str
+    way: Literal["own_slot", "alias"]
+    num_prompts: int = Field(ge=1)
+    out: str
+    """Final folder `bases/base_<id>` with base.nemo; appears as a whole."""
+
+
+class AddLocaleResult(Frozen):
+    checkpoint: CheckpointRef
+    base: CheckpointRef
+    locale: str
+    neighbour: str
+    way: Literal["own_slot", "alias"]
+    slot: int
+    seconds: float
 
 
 # --- evaluation -----------------------------------------------------------------------------------------------------------------------
@@ -374,3 +453,40 @@ class ExportResult(Frozen):
     compared_tokens: int
     identical: int
     prompt_changes_output: bool
+
+
+# --- transcription --------------------------------------------------------------------------------------------------------------------
+
+
+class TranscribeRequest(Frozen):
+    checkpoint: CheckpointRef
+    files: tuple[str, ...] = Field(min_length=1)
+    """Absolute paths of audio files; what they hold is part of the job's key, not of this."""
+    digests: tuple[str, ...]
+    """sha256 of each file, in order."""
+    language: str
+    """A tag of the checkpoint's dictionary, or `auto`."""
+    att_context: tuple[int, int] = (56, 13)
+    batch_size: int = Field(default=16, ge=1, le=512)
+    formats: tuple[CaptionFormat, ...] = ("json",)
+    out: str
+    """Folder `transcripts/transcript_<id>` with `file_<n>/transcript.{json,srt,vtt,txt}`."""
+
+
+class Transcript(Frozen):
+    """One file's text, or the code of why there is none."""
+
+    number: int
+    untrusted_source: str
+    seconds: float
+    error: str | None = None
+    untrusted_text: str = ""
+    languages: tuple[str, ...] = ()
+    """Locale tags that the model wrote, in order; it writes them with `auto` only."""
+    words: tuple[Word, ...] = ()
+    captions: tuple[Caption, ...] = ()
+
+
+class TranscribeResult(Frozen):
+    files: tuple[Transcript, ...]
+    failed: int

@@ -6,6 +6,7 @@ import os
 import tomllib
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 
@@ -19,8 +20,22 @@ class Budgets(Frozen):
     """Hard limits. No tool can change them."""
 
     max_gpu_hours: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="Paid GPU-hours a launch may plan without approval.")
+    price_per_gpu_hour: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="What a GPU-hour costs here, in your currency; 0: this machine's GPUs are not paid for by the hour."
+    )
+    max_run_hours: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="Wall-clock hours a launch may plan without approval; left out: no limit."
+    )
     max_parallel_jobs: int = Field(default=1, ge=1, le=64)
     max_disk_gb: float = Field(default=100.0, gt=0, allow_inf_nan=False)
+
+
+class Notify(Frozen):
+    """Whom to tell when a job ends. The webhook gets one JSON POST, the command the same JSON on its stdin."""
+
+    webhook: str | None = Field(default=None, pattern=r"^(https://|http://(localhost|127\.0\.0\.1)[:/])\S+$", description="An https URL, or http on this host.")
+    command: tuple[str, ...] = Field(default=(), description="Program and arguments; no shell reads them.")
+    on: tuple[Literal["succeeded", "failed", "cancelled", "lost"], ...] = ("succeeded", "failed", "lost")
 
 
 class Config(Frozen):
@@ -29,6 +44,7 @@ class Config(Frozen):
     data_roots: tuple[str, ...] = Field(default=(".",), description="Folders that tools may read data from, relative to the config file.")
     output_root: str = Field(default=".asrtune", description="Workspace folder; ASRTUNE_HOME wins.")
     budgets: Budgets = Budgets()
+    notify: Notify = Notify()
     backends: tuple[str, ...] = ("local",)
     allowed_bases: tuple[str, ...] = Field(default=(), description="sha256 of allowed base checkpoints; empty allows the embedded base and local .nemo.")
 
@@ -45,7 +61,7 @@ class Workspace:
     def open(cls, folder: Path | None = None) -> Workspace:
         """Workspace of `folder` (default: the current one). Raises `config_invalid` with all problems of a bad `asrtune.toml`."""
         folder = (folder or Path.cwd()).resolve()
-        config_file = Path(os.environ.get("ASRTUNE_CONFIG") or folder / CONFIG_NAME)
+        config_file = config_path(folder)
         config = load_config(config_file) if config_file.is_file() else Config()
         home = os.environ.get("ASRTUNE_HOME")
         return cls(Path(home).resolve() if home else (folder / config.output_root).resolve(), config, folder)
@@ -56,11 +72,16 @@ class Workspace:
         return (*((self.base_folder / root).resolve() for root in self.config.data_roots), self.home)
 
     @property
+    def config_file(self) -> Path:
+        """Where the person's config lies, or would lie."""
+        return config_path(self.base_folder)
+
+    @property
     def ledger_path(self) -> Path:
         return self.home / "ledger.db"
 
     def folder(self, kind: str, object_id: str) -> Path:
-        """`HOME/kind/id`, e.g. `folder("runs", "run_1a2b")`; kinds: datasets shards runs evals exports reports jobs quickstart."""
+        """`HOME/kind/id`, e.g. `folder("runs", "run_1a2b")`; kinds: datasets shards runs blends evals exports reports jobs quickstart."""
         return self.home / kind / object_id
 
     def resolve_data(self, path: str) -> Path:
@@ -79,6 +100,10 @@ class Workspace:
         if not found:
             raise UsageError("path_missing", f"no file or folder at {clean_text(str(resolved), 300)}.", next_step="check the path and call again.")
         return resolved
+
+
+def config_path(folder: Path) -> Path:
+    return Path(os.environ.get("ASRTUNE_CONFIG") or folder / CONFIG_NAME).resolve()
 
 
 def load_config(path: Path) -> Config:

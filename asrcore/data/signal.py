@@ -17,6 +17,9 @@ CLIPPED_SHARE = 0.001
 SILENCE_DBFS = -60.0
 """RMS level under which there is no speech to hear."""
 
+DIGEST_FIELD = "audio_digest"
+"""Extra field of a manifest row that holds `pcm_digest` as hex, so that leakage checks need not decode the audio again."""
+
 _FULL_SCALE = 0.985
 _FRAME_SECONDS = 0.032
 _SPLIT_HZ = 4_300  # a little over 4 kHz: resampling filters leak there
@@ -34,16 +37,21 @@ class Signal(NamedTuple):
 
 
 def measure(samples: Samples, rate: int) -> Signal:
-    """Measures mono samples at their native rate. The digest is over 16-bit PCM, so that WAV and FLAC of one recording are equal."""
-    pcm = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2")
+    """Measures mono samples at their native rate."""
     level = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
     return Signal(
         seconds=len(samples) / rate,
         high_share=_high_share(samples, rate),
         clipped_share=_clipped_share(samples),
         level_dbfs=20 * float(np.log10(max(level, 1e-10))),
-        digest=hashlib.blake2b(pcm.tobytes(), digest_size=12, person=str(rate).encode()).digest(),
+        digest=pcm_digest(samples, rate),
     )
+
+
+def pcm_digest(samples: Samples, rate: int) -> bytes:
+    """Identity of a recording: 12 bytes over 16-bit PCM at its native rate, so that WAV and FLAC of it are equal."""
+    pcm = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2")
+    return hashlib.blake2b(pcm.tobytes(), digest_size=12, person=str(rate).encode()).digest()
 
 
 def _high_share(samples: Samples, rate: int) -> float:

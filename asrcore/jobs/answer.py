@@ -8,8 +8,9 @@ from asrcore.jobs.store import ENDED
 from asrcore.jobs.view import JobView
 from asrcore.results import Artifact, NextAction, Result
 
-_MADE = {"build_shards": "shards", "train": "run", "eval": "eval", "export": "export"}
+_MADE = {"build_shards": "shards", "train": "run", "blend": "blend", "add_locale": "base", "eval": "eval", "export": "export"}
 _LONGEST = 3
+_MOST_CHARACTERS = 500
 _MOST_PROBLEMS = 20
 _DEEPEST = 3
 
@@ -69,7 +70,9 @@ def next_actions(view: JobView) -> tuple[NextAction, ...]:
 
 
 def _shorten(value: Any, depth: int) -> tuple[Any, bool]:
-    """Lists keep their first 3 entries; what lies over 3 levels deep is left out."""
+    """Lists keep their first 3 entries, texts their first 500 characters; what lies over 3 levels deep is left out."""
+    if isinstance(value, str):
+        return value[:_MOST_CHARACTERS], len(value) > _MOST_CHARACTERS
     if isinstance(value, dict):
         entries = cast("dict[str, Any]", value)
         if depth >= _DEEPEST:

@@ -163,7 +163,7 @@ def _start(ws: Workspace, ledger: Ledger, job: Job) -> None:
     folder = attempt_folder(ws.home, job.id, job.attempt)
     try:
         io.write_json(folder / child.REQUEST, job.request)
-        command = process.python_module("asrcore.jobs.supervisor", str(ws.home), job.id, str(job.attempt))
+        command = process.python_module("asrcore.jobs.supervisor", str(ws.home), job.id, str(job.attempt), str(ws.config_file))
         running = process.start_detached(command, folder, folder / "supervisor.log")
     except (AsrtuneError, OSError) as error:
         coded = error if isinstance(error, AsrtuneError) else EnvironmentFault(

@@ -1,20 +1,26 @@
-"""One name for every checkpoint a tool can be given: `embedded`, a run id, an export id, a `.nemo` path or a hub id."""
+"""One name for every checkpoint a tool can be given: `embedded`, a run id, a blend id, a base id, an export id, a `.nemo` path or a hub id."""
 
 from __future__ import annotations
 
 from asrcore.checkpoint import checkpoint_ref, resolve_base
 from asrcore.jobs.ledger import Ledger
-from asrcore.requests import CheckpointRef, ExportResult, TrainResult
+from asrcore.requests import AddLocaleResult, Blend, CheckpointRef, ExportResult, TrainResult
 from asrcore.workspace import Workspace
 
 
 def resolve_checkpoint(ws: Workspace, name: str) -> CheckpointRef:
-    """The checkpoint behind a name. Raises `run_unknown`, `export_unknown`, or what `resolve_base` raises.
+    """The checkpoint behind a name. Raises `run_unknown`, `blend_unknown`, `base_unknown`, `export_unknown`, or what `resolve_base` raises.
 
     A run stands for its best candidate; its digest was taken when the run ended.
     """
     if name.startswith("run_"):
         return TrainResult.model_validate(Ledger.open(ws).require("run", name)).best
+    if name.startswith("base_"):
+        made = AddLocaleResult.model_validate(Ledger.open(ws).require("base", name))
+        return made.checkpoint.model_copy(update={"name": name})
+    if name.startswith("blend_"):
+        blend = Blend.model_validate(Ledger.open(ws).require("blend", name))
+        return blend.checkpoint.model_copy(update={"name": name})
     if name.startswith("export_"):
         exported = ExportResult.model_validate(Ledger.open(ws).require("export", name))
         return CheckpointRef(name=name, path=exported.path, sha256=exported.sha256)

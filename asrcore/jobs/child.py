@@ -28,6 +28,7 @@ from pydantic import BaseModel, ValidationError
 
 from asrcore import io
 from asrcore.errors import AsrtuneError, ErrorView, Problem, UsageError
+from asrcore.jobs.process import wait_at_gate
 from asrcore.requests import Event
 
 REQUEST = "request.json"
@@ -88,6 +89,9 @@ def main(request_type: type[RequestT], run: Callable[[RequestT, Reporter], BaseM
     if len(arguments) != 1:
         _log(f"usage: python -m MODULE {REQUEST}")
         raise SystemExit(UsageError.exit_code)
+    if not wait_at_gate():
+        _log("its supervisor died before it could write down who this process is; nothing was done")
+        raise SystemExit(STOPPED_EXIT)
     path = Path(arguments[0]).resolve()
     reporter = Reporter(path.parent)
     previous = signal.signal(signal.SIGTERM, _stopper(reporter))

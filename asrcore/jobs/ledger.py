@@ -28,7 +28,7 @@ from asrcore.jobs import migrations
 from asrcore.results import Frozen
 from asrcore.workspace import Workspace
 
-Kind = Literal["dataset", "set", "shards", "plan", "run", "eval", "comparison", "replay", "export", "report"]
+Kind = Literal["dataset", "set", "shards", "plan", "approval", "run", "blend", "base", "eval", "comparison", "replay", "export", "report", "campaign", "decision"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 BUSY_S = 30.0

@@ -12,12 +12,12 @@ from pydantic import BaseModel, ValidationError
 from asrcore.errors import EnvironmentFault, ErrorView, ToolFault
 from asrcore.jobs import child
 from asrcore.jobs.store import Job, State
-from asrcore.requests import EvalResult, ExportResult, ShardsResult, TrainResult
+from asrcore.requests import AddLocaleResult, BlendResult, EvalResult, ExportResult, ShardsResult, TrainResult, TranscribeResult
 
 LOG = "log.txt"
 _TAIL_BYTES = 16_384
 
-RESULTS: dict[str, type[BaseModel]] = {"build_shards": ShardsResult, "train": TrainResult, "eval": EvalResult, "export": ExportResult}
+RESULTS: dict[str, type[BaseModel]] = {"build_shards": ShardsResult, "train": TrainResult, "blend": BlendResult, "add_locale": AddLocaleResult, "eval": EvalResult, "export": ExportResult, "transcribe": TranscribeResult}
 """Job kind -> what its `result.json` must be. A kind that is not here may leave any JSON object."""
 
 Why = Literal["cancel", "walltime"]

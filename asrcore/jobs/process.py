@@ -6,6 +6,7 @@ same workspace, sees other pids and must not call a job dead because of that.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -28,6 +29,7 @@ _KEPT = frozenset(
 _KEPT_PREFIXES = ("ASRTUNE_", "CUDA_", "NVIDIA_", "NCCL_", "OMP_", "MALLOC_", "MKL_", "OPENBLAS_", "NUMBA_", "TORCH_", "PYTORCH_", "LC_")
 _KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(8 << 30), "MALLOC_TOP_PAD_": str(256 << 20)}
 """glibc gives big tensors back to the kernel after every use and faults them in again: 0.53 s instead of 2.55 s a training step (docs/log.md)."""
+GATE = "ASRTUNE_GATE_FD"
 _SECRET = ("TOKEN", "SECRET", "PASSWORD", "API_KEY")
 
 
@@ -129,12 +131,44 @@ def python_module(module: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", module, *arguments)
 
 
-def start_detached(command: Sequence[str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Starts a process in a session of its own, so that neither the end nor the Ctrl-C of its starter reaches it; output goes to `log`."""
+def start_detached(command: Sequence[str], folder: Path, log: Path, *, gate: int | None = None) -> subprocess.Popen[bytes]:
+    """Starts a process in a session of its own, so that neither the end nor the Ctrl-C of its starter reaches it; output goes to `log`.
+
+    `gate` is the reading end of a pipe that the process waits at before it does anything (`wait_at_gate`).
+    """
+    gated = {} if gate is None else {GATE: str(gate)}
     with open(log, "ab") as output:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, env=environment(), start_new_session=True, close_fds=True
-        )
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, env=environment() | gated, start_new_session=True,
+            close_fds=True, pass_fds=() if gate is None else (gate,),
+        )  # fmt: skip
+
+
+class Gate:
+    """Holds a new process back until its starter has written down who it is; a starter that dies first never lets it go."""
+
+    def __init__(self) -> None:
+        self.reader, self._writer = os.pipe()
+
+    def let_go(self) -> None:
+        """A process that died meanwhile no longer waits, and its end is noticed elsewhere."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._writer, b"g")
+
+    def close(self) -> None:
+        os.close(self.reader)
+        os.close(self._writer)
+
+
+def wait_at_gate() -> bool:
+    """Waits until the starter says go, in a process that was started with a gate. False: the starter is gone and nobody knows this process."""
+    reader = os.environ.pop(GATE, None)
+    if reader is None:
+        return True
+    try:
+        return os.read(int(reader), 1) == b"g"
+    finally:
+        os.close(int(reader))
 
 
 def reap_in_background(process: subprocess.Popen[bytes]) -> None:

@@ -7,25 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from asrcore.jobs.ledger import Kind, Ledger, put_object
-from asrcore.jobs.outcome import Why, attempt_folder, judge
+from asrcore.jobs.outcome import Outcome, Why, attempt_folder, judge
 from asrcore.jobs.store import ENDED, Job, advance
 
 
-def finalise(ledger: Ledger, home: Path, job: Job, exit_code: int | None, why: Why | None) -> bool:
-    """Ends the attempt in `job`. False: it had ended already or its state changed meanwhile, and this call did nothing."""
+def finalise(ledger: Ledger, home: Path, job: Job, exit_code: int | None, why: Why | None) -> Outcome | None:
+    """Ends the attempt in `job`. None: it had ended already or its state changed meanwhile, and this call did nothing."""
     if job.state in ENDED:
-        return False
+        return None
     outcome = judge(job, attempt_folder(home, job.id, job.attempt), exit_code, why)
     with ledger.transaction() as connection:
         done = advance(connection, job, outcome.state, reason=outcome.reason, error=outcome.error, exit_code=exit_code)
         if done and outcome.result is not None:
             for kind, object_id, data in objects_of(job.kind, job.request, outcome.result):
                 put_object(connection, kind, object_id, data)
-    return done
+    return outcome if done else None
 
 
 def objects_of(job_kind: str, request: Mapping[str, Any], result: dict[str, Any]) -> Iterator[tuple[Kind, str, dict[str, Any]]]:
-    """The ledger rows of a valid result. An export's id is the name of its content-addressed folder."""
+    """The ledger rows of a valid result. A blend's id comes from its weights, a base's and an export's is the name of its folder."""
     match job_kind:
         case "build_shards":
             yield "shards", result["shards_id"], result
@@ -34,6 +34,11 @@ def objects_of(job_kind: str, request: Mapping[str, Any], result: dict[str, Any]
         case "eval":
             for cell in result["cells"]:
                 yield "eval", cell["eval_id"], cell
+        case "blend":
+            for blend in result["blends"]:
+                yield "blend", f"blend_{blend['checkpoint']['sha256'][:12]}", blend
+        case "add_locale":
+            yield "base", Path(request["out"]).name, result
         case "export":
             yield "export", Path(request["out"]).name, result
         case _:

@@ -1,4 +1,4 @@
-"""The process that looks after one attempt: `python -m asrcore.jobs.supervisor HOME JOB_ID ATTEMPT`, in a session of its own.
+"""The process that looks after one attempt: `python -m asrcore.jobs.supervisor HOME JOB_ID ATTEMPT CONFIG`, in a session of its own.
 
 It waits for a slot, starts the child, beats, passes on a cancel (SIGTERM, grace, then SIGKILL to the child's whole group), keeps the time
 limit and records the end. It sleeps until a signal or a deadline; nothing is polled while the child runs. When it dies itself, the child
@@ -21,10 +21,12 @@ from typing import Self
 from asrcore.errors import AsrtuneError, EnvironmentFault, ErrorView
 from asrcore.jobs import child, process, store
 from asrcore.jobs.ledger import Ledger
+from asrcore.jobs.notify import Notice, notice_of, notify
 from asrcore.jobs.outcome import LOG, Why, attempt_folder
 from asrcore.jobs.reconcile import reconcile
 from asrcore.jobs.record import finalise
 from asrcore.jobs.store import HEARTBEAT_S, Job
+from asrcore.workspace import load_config
 
 _QUEUE_POLL_S = 0.5
 _RECORD_TRIES = 12
@@ -65,8 +67,9 @@ class Wake:
 
 
 class Supervisor:
-    def __init__(self, home: Path, job_id: str, attempt: int, wake: Wake) -> None:
+    def __init__(self, home: Path, job_id: str, attempt: int, config: Path, wake: Wake) -> None:
         self.home = home
+        self.config = config
         self.job_id = job_id
         self.attempt = attempt
         self.wake = wake
@@ -82,8 +85,11 @@ class Supervisor:
         job = self._wait_for_slot()
         if job is None:
             return 0
+        gate = process.Gate()
         try:
-            running = process.start_detached(process.python_module(job.module, str(self.folder / child.REQUEST)), self.folder, self.folder / LOG)
+            running = process.start_detached(
+                process.python_module(job.module, str(self.folder / child.REQUEST)), self.folder, self.folder / LOG, gate=gate.reader
+            )
         except OSError as error:
             self._refuse(job, error)
             return EnvironmentFault.exit_code
@@ -94,6 +100,8 @@ class Supervisor:
             os.killpg(running.pid, signal.SIGKILL)
             running.wait()
             return 0
+        gate.let_go()
+        gate.close()
         why = self._watch(running, self._job())
         self._record(running.returncode, why)
         return 0
@@ -171,13 +179,23 @@ class Supervisor:
         for _ in range(_RECORD_TRIES):
             try:
                 job = self._job()
-                if job.attempt == self.attempt:
-                    finalise(self.ledger, self.home, job, exit_code, why)
+                outcome = finalise(self.ledger, self.home, job, exit_code, why) if job.attempt == self.attempt else None
             except AsrtuneError as error:
                 _log(str(error))
                 self.wake.wait(HEARTBEAT_S)
             else:
+                if outcome is not None:
+                    self._tell(notice_of(job, outcome))
                 return
+
+    def _tell(self, notice: Notice) -> None:
+        """By the config as it is now, not as it was when the job was started days ago."""
+        try:
+            if self.config.is_file():
+                for problem in notify(load_config(self.config).notify, notice, self.wake.wait):
+                    _log(problem)
+        except AsrtuneError as error:
+            _log(str(error))
 
     def _refuse(self, job: Job, error: OSError) -> None:
         view = ErrorView.of(EnvironmentFault(
@@ -201,9 +219,9 @@ def _log(text: str) -> None:
 
 
 def main() -> int:
-    home, job_id, attempt = sys.argv[1:]
+    home, job_id, attempt, config = sys.argv[1:]
     with Wake() as wake:
-        return Supervisor(Path(home), job_id, int(attempt), wake).run()
+        return Supervisor(Path(home), job_id, int(attempt), Path(config), wake).run()
 
 
 if __name__ == "__main__":

@@ -8,13 +8,16 @@ together with its score.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from asrcore import io
 from asrcore.model.decode import decode_manifest
+from asrcore.model.surfaces import plain_tensors
 from asrcore.requests import Candidate, CheckpointRef, TrainRequest
 from asrcore.score.wer import score_wer
 
@@ -62,7 +65,7 @@ class CandidateStore:
         """Saves the weights with their score; an interrupted save leaves nothing. Then drops weights that are neither best nor newest."""
         candidate = Candidate(step=step, path=str(self.path(step)), dev_wer=dev_wer, train_loss=train_loss)
         with io.atomic_folder(self.path(step)) as part:
-            io.write_bytes(part / WEIGHTS, tensor_bytes(model.state_dict()))
+            io.write_bytes(part / WEIGHTS, tensor_bytes(plain_tensors(model)))
             io.write_json(part / RECORD, candidate)
         self.prune()
         return candidate
@@ -78,8 +81,31 @@ class CandidateStore:
             if candidate.step != newest.step:
                 (self.path(candidate.step) / WEIGHTS).unlink(missing_ok=True)
 
-    def load(self, model: Any, candidate: Candidate) -> None:
-        model.load_state_dict(load_file(self.path(candidate.step) / WEIGHTS), strict=True)
+    def best_few(self) -> tuple[Candidate, ...]:
+        """The up to `KEEP` best candidates, best first."""
+        return tuple(sorted(self.all(), key=lambda candidate: (candidate.dev_wer, candidate.step))[:KEEP])
+
+    def load(self, model: Any, candidates: tuple[Candidate, ...]) -> None:
+        """Puts the mean of the candidates' weights into the model; of one candidate, its very weights."""
+        model.load_state_dict(mean_tensors([self.path(candidate.step) / WEIGHTS for candidate in candidates]), strict=True)
+
+
+def mean_tensors(files: list[Path]) -> dict[str, Any]:
+    """Mean of safetensors files with the same names, summed in float64, one tensor of each file at a time in memory besides the result."""
+    if len(files) == 1:
+        return load_file(files[0])
+    with ExitStack() as stack:
+        opened = [stack.enter_context(safe_open(file, framework="pt", device="cpu")) for file in files]
+        return {name: mean_tensor([file.get_tensor(name) for file in opened]) for name in opened[0].keys()}  # noqa: SIM118 - not a dict
+
+
+def mean_tensor(tensors: list[Any]) -> Any:
+    """Mean in float64, in the tensors' own type; of integers (counters), which have no mean, the first."""
+    first = tensors[0]
+    if not first.is_floating_point():
+        return first
+    total: Any = sum(tensor.double() for tensor in tensors)
+    return (total / len(tensors)).to(first.dtype)
 
 
 def tensor_bytes(tensors: dict[str, Any], metadata: dict[str, str] | None = None) -> bytes:

@@ -165,7 +165,9 @@ class Evaluation:
 
         def report(_: Hypothesis) -> None:
             self.reporter.stop_if_asked()
-            self.reporter.event("evaluate", number * 1000 + round(1000 * next(done) / total), len(self.passes) * 1000, f"{one.label}, {what}")
+            self.reporter.event(
+                "evaluate", number * 1000 + round(1000 * next(done) / total), len(self.passes) * 1000, f"{one.label}, {what}"
+            )
 
         return report
 

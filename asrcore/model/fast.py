@@ -59,15 +59,16 @@ class FastDecoder:
         The cache is filled up with zero frames there, which are not the zero padding of the inner convolutions once a bias was added.
         """
         encoder = self.model.encoder
+        alike: dict[tuple[Chunk, int], list[int]] = {}
         for row, chunks in enumerate(schedules):
-            if len(chunks) < 2 or chunks[1].start >= chunks[1].cached:
-                continue
-            second, first = chunks[1], chunks[0].end // encoder.subsampling_factor + 1
-            window = torch.nn.functional.pad(signal[row, :, : second.end], (second.cached - second.start, 0))[None].transpose(1, 2)
-            frames, _ = encoder.pre_encode(x=window, lengths=torch.tensor([window.shape[1]], device=window.device))
+            if len(chunks) > 1 and chunks[1].start < chunks[1].cached:
+                alike.setdefault((chunks[1], chunks[0].end // encoder.subsampling_factor + 1), []).append(row)
+        for (second, first), rows in alike.items():
+            window = torch.nn.functional.pad(signal[rows, :, : second.end], (second.cached - second.start, 0)).transpose(1, 2)
+            frames, _ = encoder.pre_encode(x=window, lengths=torch.full((len(rows),), window.shape[1], device=window.device))
             frames = frames[:, encoder.streaming_cfg.drop_extra_pre_encoded :]
             count = min(frames.shape[1], self.chunk_frames if not second.last else frames.shape[1], embedded.shape[1] - first)
-            embedded[row, first : first + count] = frames[0, :count]
+            embedded[rows, first : first + count] = frames[:, :count]
 
     def _decode_batch(self, batch: Sequence[StreamItem]) -> list[Decoded]:
         features = [mel_features(self.model, item.audio()) for item in batch]

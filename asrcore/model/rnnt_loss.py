@@ -31,9 +31,7 @@ class CpuRnntLoss(nn.Module):
         return rnnt_loss(acts, labels, act_lens, label_lens, self.blank, self.fastemit_lambda)
 
 
-def rnnt_loss(
-    acts: Tensor, labels: Tensor, act_lens: Tensor, label_lens: Tensor, blank: int, fastemit_lambda: float = 0.0
-) -> Tensor:
+def rnnt_loss(acts: Tensor, labels: Tensor, act_lens: Tensor, label_lens: Tensor, blank: int, fastemit_lambda: float = 0.0) -> Tensor:
     """See `CpuRnntLoss.forward`. FastEmit (arXiv:2010.11148) scales the gradient through label arcs by (1 + lambda), as NeMo's kernel does."""
     label_count = acts.shape[2] - 1
     denominator = torch.logsumexp(acts, dim=-1)

@@ -46,7 +46,9 @@ def convert(model: Any) -> Nemotron3_5AsrForRNNT:
     not ReLU, or a tensor without a place.
     """
     target = Nemotron3_5AsrForRNNT(config_of(model)).eval()
-    weights = {rename(name): tensor.detach().float().cpu().clone() for name, tensor in model.state_dict().items() if not name.startswith(LEFT_OUT)}
+    weights = {
+        rename(name): tensor.detach().float().cpu().clone() for name, tensor in model.state_dict().items() if not name.startswith(LEFT_OUT)
+    }
     wanted = target.state_dict()
     wrong = sorted({*weights} ^ {*wanted}) or [name for name, tensor in weights.items() if tensor.shape != wanted[name].shape]
     if wrong:

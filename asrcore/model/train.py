@@ -19,10 +19,10 @@ from asrcore.jobs.child import Reporter, main
 from asrcore.model.candidates import CandidateStore, dev_error_rate, write_nemo
 from asrcore.model.loader import batches
 from asrcore.model.restore import prompt_slots, restore
-from asrcore.model.surfaces import Movement, select
+from asrcore.model.surfaces import Movement, remove_adapters, select
 from asrcore.model.train_loop import Loop, learning_rate, smoke_steps
 from asrcore.model.train_state import load_state, save_state
-from asrcore.requests import Consumed, TrainRequest, TrainResult
+from asrcore.requests import Averaged, Candidate, Consumed, TrainRequest, TrainResult
 
 EVENT_SECONDS = 1.0
 """Least time between two progress events of a stage."""
@@ -45,14 +45,16 @@ class FineTune:
     def __init__(self, request: TrainRequest, reporter: Reporter) -> None:
         self.request, self.reporter = request, reporter
         self.out = Path(request.out)
+        io.remove_parts(self.out)
         self.started = self.last_event = time.monotonic()
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model: Any = restore(Path(request.base.path), device=device)
         _require_context(self.model, request.att_context_size)
         self.store = CandidateStore(self.out)
         self.movement = Movement(self.model)
-        self.trainable = select(self.model, request.surface)
-        io.require_disk(self.out, _disk_need(self.model, self.trainable))
+        io.require_disk(self.out, _disk_need(self.model))
+        self.surface = select(self.model, request.surface, request.seed)
+        self.trainable = self.surface.parameters
         self.loop = Loop(self.model, request, self.trainable)
         saved = load_state(self.out, request, self.trainable, self.loop.optimiser)
         self.loop.counters = saved or self.loop.counters
@@ -64,14 +66,17 @@ class FineTune:
         self.train()
         consumed = self.consumed()
         best = self.store.best()
-        self.store.load(self.model, best)
+        remove_adapters(self.model)
+        averaged = self.average(best)
+        if not (averaged and averaged.kept):
+            self.store.load(self.model, (best,))
         checkpoint = write_nemo(self.model, self.out / "best.nemo", self.request.run_id)
         counters = self.loop.counters
         assert counters.base_dev_wer is not None
         self.reporter.event("train", counters.step, self.request.max_steps, f"best candidate: step {best.step}",
                             best_dev_wer=best.dev_wer, base_dev_wer=counters.base_dev_wer)  # fmt: skip
         return TrainResult(
-            run_id=self.request.run_id, best=checkpoint, best_step=best.step, candidates=self.store.all(), base_dev_wer=counters.base_dev_wer,
+            run_id=self.request.run_id, best=checkpoint, best_step=best.step, candidates=self.store.all(), averaged=averaged, base_dev_wer=counters.base_dev_wer,
             consumed=consumed, steps=counters.step, resumed_from=self.resumed_from,
             trainable_parameters=sum(p.numel() for p in self.trainable.values()), seconds=round(time.monotonic() - self.started, 2),
             audio_hours_per_hour=round(sum(c.seconds for c in consumed) / max(counters.train_seconds, 1e-6), 2),
@@ -83,7 +88,7 @@ class FineTune:
             self.candidate()  # the last attempt stopped between saving its state and scoring this candidate
         data = batches(request, self.model.tokenizer, prompt_slots(self.model),
                        sample_rate=int(self.model.cfg.sample_rate), skip=self.loop.counters.step)  # fmt: skip
-        while self.loop.counters.step < request.max_steps:
+        while self.loop.counters.step < request.max_steps and not self._plateau():
             self._stop_if_asked()
             applied = self.loop.step(next(data))
             step = self.loop.counters.step
@@ -91,7 +96,7 @@ class FineTune:
                 "" if applied else "step skipped: loss or gradient not finite", force=not applied or step in (1, smoke, request.max_steps)
             )
             if step >= smoke and not self.loop.counters.smoke_passed:
-                self.movement.check(self.model, self.trainable)
+                self.movement.check(self.model, self.surface.moves)
                 self.loop.counters = self.loop.counters.model_copy(update={"smoke_passed": True})
             if self._is_candidate(step):
                 self.save()
@@ -100,6 +105,15 @@ class FineTune:
     def candidate(self) -> None:
         step = self.loop.counters.step
         self.store.add(self.model, step, self.score(f"step {step}"), self.loop.counters.loss)
+
+    def average(self, best: Candidate) -> Averaged | None:
+        """Leaves the mean of the best candidates in the model and scores it (Wortsman et al. 2022, model soups, arXiv 2203.05482)."""
+        souped = self.store.best_few()
+        if len(souped) < 2:
+            return None
+        self.store.load(self.model, souped)
+        rate = self.score("the mean of the best candidates")
+        return Averaged(steps=tuple(c.step for c in souped), dev_wer=rate, kept=rate < best.dev_wer)
 
     def score(self, what: str) -> float:
         """Dev error rate in percent of the present weights."""
@@ -148,6 +162,11 @@ class FineTune:
         due = step > 0 and (step % self.request.candidate_every == 0 or step == self.request.max_steps)
         return due and not self.store.path(step).exists()
 
+    def _plateau(self) -> bool:
+        """True when the newest `patience` candidates all fell short of the best before them."""
+        patience, rates = self.request.patience, [candidate.dev_wer for candidate in self.store.all()]
+        return patience is not None and len(rates) > patience and min(rates[-patience:]) >= min(rates[:-patience])
+
     def _stop_if_asked(self, *, save: bool = True) -> None:
         if self.reporter.stopping and save:
             self.save()
@@ -165,11 +184,10 @@ def _require_context(model: Any, context: tuple[int, int]) -> None:
                             next_step="plan again with one of these.")  # fmt: skip
 
 
-def _disk_need(model: Any, trainable: dict[str, Any]) -> int:
-    """Bytes: kept candidates and one being written, the `.nemo` and its temp file, two states (weights and two moments)."""
+def _disk_need(model: Any) -> int:
+    """Bytes: kept candidates and one being written, the `.nemo` and its temp file, two states (at most weights and two moments each)."""
     weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
-    moving = sum(p.numel() * p.element_size() for p in trainable.values())
-    return 5 * weights + 2 * weights + 2 * 3 * moving
+    return 5 * weights + 2 * weights + 2 * 3 * weights
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 from asrcore.checkpoint import CheckpointInfo
+from asrcore.recipe import surface
 from asrcore.recipe.spec import Decision, FinetuneSpec
 from asrcore.requests import ShardsResult
 
@@ -60,13 +61,16 @@ def decide(spec: FinetuneSpec, base: CheckpointInfo, data: Data, *, refinement: 
     steps, steps_reason = _steps(batch, data)
     steps = spec.max_steps or steps
     rate, rate_reason = _rate(small, base, data, refinement=refinement)
+    factor = surface.rate_factor(spec.surface)
+    if factor != 1.0:
+        rate, rate_reason = rate * factor, f"{factor:g} times the rate for all tensors: {rate_reason}"
     rate = spec.peak_lr or rate
     warmup = min(math.ceil(steps * (0.02 if steps >= 1000 else 0.1)), steps - 1)
     every = max(1, min(MAX_CANDIDATE_GAP, steps // CANDIDATES))
     auto = {"unified": "half of the utterances carry the auto prompt and a written tag, so that auto survives tuning",
             "auto": "only auto is trained; a fixed language prompt will drift", "langID": "auto is not trained and may get worse"}  # fmt: skip
     return Recipe(batch, steps, rate, warmup, every, (
-        Decision(name="surface", value=spec.surface, asked=spec.surface != "full", reason=_surface_reason(spec)),
+        Decision(name="surface", value=spec.surface, asked=spec.surface != "full", reason=surface.reason(spec.surface)),
         Decision(name="batch_size", value=str(batch), asked=spec.batch_size is not None, reason=_reason(spec.batch_size, batch_reason)),
         Decision(name="max_steps", value=str(steps), asked=spec.max_steps is not None, reason=_reason(spec.max_steps, steps_reason)),
         Decision(name="peak_lr", value=f"{rate:g}", asked=spec.peak_lr is not None, reason=_reason(spec.peak_lr, rate_reason)),
@@ -75,6 +79,8 @@ def decide(spec: FinetuneSpec, base: CheckpointInfo, data: Data, *, refinement: 
         Decision(name="candidate_every", value=str(every), reason="whole steps, at most a fifth of the run: early candidates are often best, and the last may be the worst"),
         Decision(name="selection", value=f"dev error rate, streamed at att_context_size {list(spec.att_context_size)}",
                  reason="ranked as it will be served; in-training WER is raw, offline and randomly prompted"),
+        Decision(name="stop", value="after the whole budget" if spec.patience is None else f"after {spec.patience} candidates in a row without a better one",
+                 asked=spec.patience is not None, reason="a fixed budget is the published recipe; the best candidate is kept either way"),
         Decision(name="prompt_mode", value=spec.prompt_mode, asked=spec.prompt_mode != "unified", reason=auto[spec.prompt_mode]),
         Decision(name="replay_share", value=f"{data.replay_share:.2f}",
                  reason="share of audio from other languages or domains, as the shards were built; without any, full fine-tunes forget"),
@@ -117,13 +123,3 @@ def _rate(small: bool, base: CheckpointInfo, data: Data, *, refinement: bool) ->
     if data.train_hours < LARGE_DATA_HOURS:
         return 3e-5, f"{hours} is under {LARGE_DATA_HOURS:.0f} h: the lower of NVIDIA's two rates"
     return 1e-4, f"{hours} is at least {LARGE_DATA_HOURS:.0f} h: NVIDIA's rate for large data"
-
-
-def _surface_reason(spec: FinetuneSpec) -> str:
-    match spec.surface:
-        case "full":
-            return "all tensors move: the public fine-tunes with large gains are full ones"
-        case "decoder_joint":
-            return "only prediction network and joint move: new words and style, little acoustics"
-        case "prompt":
-            return "only the prompt kernel moves: the smallest step, keeps the encoder as it is"

@@ -12,11 +12,12 @@ from asrcore.jobs import Ledger
 from asrcore.recipe.defaults import SMALL_D_MODEL, Data, Recipe
 from asrcore.recipe.overlap import ShardRows
 from asrcore.recipe.spec import Estimates, Gain, Plan
+from asrcore.recipe.surface import trainable_parameters
 from asrcore.requests import TrainRequest, TrainResult
 
 FLOAT = 4
-ADAM_BYTES = 16
-"""Weights, gradients and two moments in fp32, per trainable parameter."""
+MOVING_BYTES = 12
+"""Gradient and two moments in fp32, per trainable parameter, besides the weights."""
 RUNTIME_BYTES = 1.5e9
 """Python with torch and NeMo loaded, no model."""
 KEPT_CANDIDATES = 5
@@ -63,7 +64,9 @@ def earlier_runs(ledger: Ledger, base_sha256: str) -> Iterator[Run]:
             yield Run(request, result)
 
 
-def estimate(base: CheckpointInfo, recipe: Recipe, data: Data, rows: ShardRows, dev_seconds: float, runs: list[Run]) -> Estimates:
+def estimate(
+    base: CheckpointInfo, surface: str, recipe: Recipe, data: Data, rows: ShardRows, dev_seconds: float, runs: list[Run]
+) -> Estimates:
     """Seconds include start, dev evals and training; None when nothing is known about this machine's speed for this model."""
     parameters = base.size_bytes / FLOAT
     pace, basis = _pace(parameters, runs)
@@ -80,8 +83,8 @@ def estimate(base: CheckpointInfo, recipe: Recipe, data: Data, rows: ShardRows, 
     encoder = recipe.batch_size * frames * base.n_layers * base.d_model * ACTIVATIONS_PER_LAYER * FLOAT
     return Estimates(
         steps=recipe.max_steps, seconds=seconds, basis=basis,
-        memory_gb=round((RUNTIME_BYTES + ADAM_BYTES * parameters + joint + encoder) / 1e9, 2),
-        disk_gb=round((KEPT_CANDIDATES + 2) * weights / 1e9 + 2 * 3 * weights / 1e9, 2),
+        memory_gb=round((RUNTIME_BYTES + weights + MOVING_BYTES * trainable_parameters(base, surface) + joint + encoder) / 1e9, 2),
+        disk_gb=round((KEPT_CANDIDATES + 2) * weights / 1e9 + 2 * 3 * weights / 1e9, 2), gpus=1 if _gpu() else 0,
     )  # fmt: skip
 
 

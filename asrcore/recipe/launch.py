@@ -6,7 +6,8 @@ from itertools import count
 from pathlib import Path
 
 from asrcore.fingerprint import check_ref, check_shards, require_unchanged
-from asrcore.jobs import JobView, submit
+from asrcore.jobs import JobView, Ledger, submit
+from asrcore.recipe.approval import require_approval
 from asrcore.recipe.plan import load_plan
 from asrcore.requests import TrainRequest
 from asrcore.workspace import Workspace
@@ -19,9 +20,12 @@ STATE_BYTES_PER_S = 50e6
 def launch_plan(ws: Workspace, plan_id: str, *, force_new: bool = False) -> JobView:
     """Starts the run of a plan, or finds it: the same plan is one run unless `force_new`, which trains it again under a new run id.
 
-    Raises `plan_unknown`, `fingerprint_mismatch` with every changed or missing file, and what `submit` raises.
+    Raises `plan_unknown`, `approval_needed`, `fingerprint_mismatch` with every changed or missing file, and what `submit` raises.
     """
-    request = load_plan(ws, plan_id).request
+    plan = load_plan(ws, plan_id)
+    with Ledger.open(ws) as ledger:
+        require_approval(ws, ledger, plan)
+    request = plan.request
     require_unchanged([*check_ref(request.base), *check_ref(request.dev), *check_shards(request.shards)],
                       next_step="put the original files back, or call plan_finetune again.")  # fmt: skip
     if force_new:

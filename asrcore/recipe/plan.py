@@ -13,10 +13,12 @@ from asrcore.jobs.checkpoints import resolve_checkpoint
 from asrcore.locales import latency_ms
 from asrcore.manifest import manifest_ref
 from asrcore.recipe import checks
+from asrcore.recipe.approval import over_limits
 from asrcore.recipe.defaults import Recipe, decide, describe
 from asrcore.recipe.estimates import earlier_runs, estimate, gain
 from asrcore.recipe.overlap import ShardRows, scan_shards
 from asrcore.recipe.spec import Decision, FinetuneSpec, Plan, PlanSummary, SourceUse
+from asrcore.recipe.surface import surface_problems
 from asrcore.requests import MODULES, ShardsResult, TrainRequest
 from asrcore.workspace import Workspace
 
@@ -45,6 +47,7 @@ def make_plan(spec: FinetuneSpec, ws: Workspace) -> Planned:
     problems += dev_problems
     problems += checks.tag_problems(spec, base, shards, dev, manifest)
     problems += checks.context_problems(spec, base)
+    problems += surface_problems(base, spec.surface)
     max_duration = TrainRequest.model_fields["max_duration"].default
     rows = ShardRows((), max_duration, 0, 0)
     if not any(p.code == "file_missing" for p in problems):
@@ -57,7 +60,7 @@ def make_plan(spec: FinetuneSpec, ws: Workspace) -> Planned:
     uses = _uses(shards, recipe)
     problems += checks.source_problems(uses)
     runs = list(earlier_runs(ledger, base.sha256))
-    estimates = estimate(base, recipe, data, rows, sum(row.utterance.duration for row in dev), runs)
+    estimates = estimate(base, spec.surface, recipe, data, rows, sum(row.utterance.duration for row in dev), runs)
     problems += checks.resource_problems(ws, estimates)
     _refuse(problems)
 
@@ -68,6 +71,7 @@ def make_plan(spec: FinetuneSpec, ws: Workspace) -> Planned:
         expected_gain=gain(base, _target_locales(shards), request.dev.sha256, runs), command=f"python -m {MODULES['train']} request.json",
     )  # fmt: skip
     plan = Plan(summary=summary, request=request)
+    plan = plan.model_copy(update={"summary": summary.model_copy(update={"needs_approval": over_limits(plan, ws.config.budgets)})})
     ledger.put("plan", summary.plan_id, plan)
     return Planned(plan, tuple(p for p in problems if p.severity != "error"))
 
@@ -83,8 +87,9 @@ def load_plan(ws: Workspace, plan_id: str) -> Plan:
 
 
 def _base(ws: Workspace, name: str) -> CheckpointInfo:
-    """A run stands for its best candidate; everything else is `resolve_base`'s."""
-    return read_checkpoint(Path(resolve_checkpoint(ws, name).path)) if name.startswith("run_") else resolve_base(ws, name)
+    """A run stands for its best candidate, a blend or a base with a new locale for its file; everything else is `resolve_base`'s."""
+    made_here = name.startswith(("run_", "blend_", "base_"))
+    return read_checkpoint(Path(resolve_checkpoint(ws, name).path)) if made_here else resolve_base(ws, name)
 
 
 def _request(spec: FinetuneSpec, ws: Workspace, base: CheckpointInfo, shards: ShardsResult, manifest: Path, recipe: Recipe) -> TrainRequest:
@@ -92,7 +97,7 @@ def _request(spec: FinetuneSpec, ws: Workspace, base: CheckpointInfo, shards: Sh
     draft = TrainRequest(
         run_id="", base=checkpoint_ref(base, spec.base), shards=shards, dev=manifest_ref(manifest), surface=spec.surface, max_steps=recipe.max_steps,
         batch_size=recipe.batch_size, peak_lr=recipe.peak_lr, warmup_steps=recipe.warmup_steps, prompt_mode=spec.prompt_mode,
-        candidate_every=recipe.candidate_every, att_context_size=spec.att_context_size, seed=spec.seed, out="",
+        candidate_every=recipe.candidate_every, patience=spec.patience, att_context_size=spec.att_context_size, seed=spec.seed, out="",
     )  # fmt: skip
     run_id = "run_" + io.sha256_json(draft)[:12]
     return draft.model_copy(update={"run_id": run_id, "out": str(ws.folder("runs", run_id))})

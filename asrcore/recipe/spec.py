@@ -24,7 +24,9 @@ class FinetuneSpec(Frozen):
         description='"embedded", a .nemo path, a run id (refinement), or a hub id such as nvidia/nemotron-3.5-asr-streaming-0.6b.',
     )
     surface: Surface = Field(
-        default="full", description="Tensors that may move: full, decoder_joint (prediction network and joint), or prompt (prompt kernel)."
+        default="full",
+        description="Tensors that may move: full; lora:r (adapters of rank r, merged into plain weights); top_layers:k (the k highest encoder layers "
+        "and all above); decoder_joint (prediction network and joint); prompt (prompt kernel).",
     )
     max_steps: int | None = Field(default=None, ge=1, le=1_000_000, description="Optimiser steps; left out: from the amount of data.")
     peak_lr: float | None = Field(
@@ -38,6 +40,12 @@ class FinetuneSpec(Frozen):
     )
     att_context_size: tuple[int, int] = Field(
         default=(56, 0), description="[left, right] frames at which candidates are ranked: the latency you will serve."
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="Stop after so many candidates in a row without a better one; left out: spend the whole budget.",
     )
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of data order, prompts and dropout.")
 
@@ -71,6 +79,8 @@ class Estimates(Frozen):
     basis: str
     memory_gb: float
     disk_gb: float
+    gpus: int = 0
+    """GPUs that the run would hold; 0 on a machine without one."""
 
 
 class Gain(Frozen):
@@ -90,6 +100,7 @@ class PlanSummary(Frozen):
     sources: tuple[SourceUse, ...]
     estimates: Estimates
     expected_gain: Gain
+    needs_approval: tuple[str, ...] = Field(default=(), description="Limits of asrtune.toml that the plan exceeds: a person has to approve it first.")
     command: str = Field(description="The process that launch_finetune starts, in the job's folder.")
 
 

@@ -41,7 +41,9 @@ def test_an_export_reloads_with_identical_transcripts_and_its_provenance_inside(
     assert json.loads((tmp_path / "out/export.json").read_text(encoding="utf-8"))["provenance"] == {"run": "run_test"}
 
 
-def test_an_export_whose_prompt_layer_was_lost_is_refused_and_leaves_nothing(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_whose_prompt_layer_was_lost_is_refused_and_leaves_nothing(
+    smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """NeMo's own `model.export()` drops `prompt_kernel` without a word."""
     from asrcore.model import export
 

@@ -42,7 +42,9 @@ def cut(audio: Any, samples: int) -> Any:
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_every_way_an_utterance_can_end_gives_the_exact_engines_tokens_and_frames(model: Any, manifest: Path, context: tuple[int, int]) -> None:
+def test_every_way_an_utterance_can_end_gives_the_exact_engines_tokens_and_frames(
+    model: Any, manifest: Path, context: tuple[int, int]
+) -> None:
     """Trap 3.23: the last chunk. Twelve cuts of one clip, 30 ms apart, cover whole chunks, tails under 80 ms and padded last frames."""
     from asrcore.model.fast import FastDecoder
     from asrcore.model.stream import StreamingDecoder, StreamItem
@@ -61,7 +63,9 @@ def test_audio_shorter_than_a_chunk_is_an_empty_transcript_in_both_engines(model
     from asrcore.model.fast import FastDecoder
     from asrcore.model.stream import StreamingDecoder, StreamItem
 
-    items = [StreamItem(n, partial(np.zeros, samples, dtype=np.float32), 0, samples / 16000) for n, samples in enumerate((200, 1600, 16000))]
+    items = [
+        StreamItem(n, partial(np.zeros, samples, dtype=np.float32), 0, samples / 16000) for n, samples in enumerate((200, 1600, 16000))
+    ]
     for context in CONTEXTS:
         assert FastDecoder(model, context, 3).decode(items) == StreamingDecoder(model, context, 1).decode(items)
 

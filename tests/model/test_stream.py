@@ -36,13 +36,17 @@ def items_of(model: Any, manifest: Path, count: int, first_key: int = 0, slot: i
 
     slots = prompt_slots(model)
     return [
-        StreamItem(first_key + n, partial(decode, row.audio), slots[row.utterance.target_lang] if slot is None else slot, row.utterance.duration)
+        StreamItem(
+            first_key + n, partial(decode, row.audio), slots[row.utterance.target_lang] if slot is None else slot, row.utterance.duration
+        )
         for n, row in enumerate(load_rows(manifest)[:count])
     ]
 
 
 @pytest.mark.parametrize("context", [(56, 0), (56, 3), (56, 13)])
-def test_batch_one_gives_the_transcripts_of_nemos_own_streaming_loop(model: Any, manifests: dict[str, Path], context: tuple[int, int]) -> None:
+def test_batch_one_gives_the_transcripts_of_nemos_own_streaming_loop(
+    model: Any, manifests: dict[str, Path], context: tuple[int, int]
+) -> None:
     """Traps 3.10 and 3.23: right prompt, right context, right first and last chunk."""
     from asrcore.model.stream import StreamingDecoder
 
@@ -79,7 +83,9 @@ def test_an_utterance_shorter_than_one_chunk_ends_with_what_it_has(model: Any) -
 
     from asrcore.model.stream import StreamingDecoder, StreamItem
 
-    items = [StreamItem(n, partial(np.zeros, samples, dtype=np.float32), 0, samples / 16000) for n, samples in enumerate((200, 1600, 16000))]
+    items = [
+        StreamItem(n, partial(np.zeros, samples, dtype=np.float32), 0, samples / 16000) for n, samples in enumerate((200, 1600, 16000))
+    ]
     for context in ((56, 0), (56, 13)):
         assert len(StreamingDecoder(model, context, 2).decode(items)) == len(items)
 

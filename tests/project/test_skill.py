@@ -48,7 +48,8 @@ def test_the_skill_is_read_in_one_go() -> None:
 
 
 def test_the_skill_names_every_tool_and_no_other() -> None:
-    assert called(SKILL) | {"doctor"} == set(catalog.NAMES)
+    single = {name for name in catalog.NAMES if "_" not in name and f"`{name}`" in SKILL.read_text(encoding="utf-8")}
+    assert called(SKILL) | single == set(catalog.NAMES)
     assert "`doctor`" in SKILL.read_text(encoding="utf-8")
 
 

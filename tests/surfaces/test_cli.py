@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +13,8 @@ from asrcore.errors import ApprovalNeeded, AsrtuneError, EnvironmentFault, Error
 from asrcore.requests import Event
 from asrcore.results import NextAction
 from asrcore.results import Result as Envelope
-from asrcore.workspace import Config, Workspace
-from asrtune import __version__, catalog, cli_misc, cli_verbs, registry
+from asrcore.workspace import Workspace
+from asrtune import __version__, catalog, cli_verbs, registry
 from asrtune.cli import app
 
 
@@ -134,25 +131,6 @@ def test_schema_prints_what_the_server_lists() -> None:
 
 def test_version_is_that_of_the_package() -> None:
     assert run("version").stdout.strip() == __version__
-
-
-def test_init_needs_a_terminal(ws: Workspace) -> None:
-    answer = run("init")
-    assert answer.exit_code == 6
-    assert not (ws.base_folder / "asrtune.toml").exists()
-
-
-def test_init_writes_what_a_person_answers_and_never_over_an_old_file(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter(['data, /srv/"audio"', 12.5, 2, 300.0])
-    monkeypatch.setattr(cli_misc.sys, "stdin", SimpleNamespace(isatty=lambda: True))
-    monkeypatch.setattr(cli_misc.sys, "stdout", SimpleNamespace(isatty=lambda: True, write=lambda text: None, flush=lambda: None))
-    monkeypatch.setattr(cli_misc.typer, "prompt", lambda *words, **settings: next(answers))
-    assert cli_misc.write_config(Path(".")) == 0
-    written = (ws.base_folder / "asrtune.toml").read_text(encoding="utf-8")
-    config = Config.model_validate(tomllib.loads(written))
-    assert config.data_roots == ("data", '/srv/"audio"')
-    assert config.budgets.max_gpu_hours == 12.5
-    assert cli_misc.write_config(Path(".")) == 2
 
 
 @pytest.mark.parametrize(("typed", "wanted"), [("asrtune insp", "inspect-dataset"), ("asrtune call list", "list_objects"),

@@ -51,6 +51,11 @@ async def test_every_tool_refuses_unknown_arguments_with_a_structured_error(ws: 
 UNHAPPY: dict[str, tuple[dict[str, Any], str]] = {
     "inspect_dataset": ({"manifest": "none.jsonl"}, "path_missing"),
     "validate_language_tags": ({"manifest": "../outside.jsonl"}, "path_refused"),
+    "find_corpora": ({"locale": "auto"}, "locale_invalid"),
+    "import_dataset": ({"source": "none"}, "path_missing"),
+    "fix_manifest": ({"manifest": "none.jsonl", "whitespace": True}, "path_missing"),
+    "split_dataset": ({"manifest": "none.jsonl"}, "path_missing"),
+    "register_set": ({"manifest": "none.jsonl", "role": "guard"}, "path_missing"),
     "build_shards": ({"train": ["none.jsonl"]}, "path_missing"),
     "plan_finetune": ({"shards_id": "shards_000000000000", "dev_manifest": "none.jsonl"}, "shards_unknown"),
     "launch_finetune": ({"plan_id": "plan_000000000000"}, "plan_unknown"),
@@ -63,6 +68,11 @@ UNHAPPY: dict[str, tuple[dict[str, Any], str]] = {
     "compare_models": ({"base_eval": "eval_000000000000", "tuned_eval": "eval_111111111111"}, "eval_unknown"),
     "check_replay": ({"base_evals": ["eval_000000000000"], "tuned_evals": ["eval_111111111111"], "margin_points": None},
                      "eval_unknown"),
+    "add_locale": ({"locale": "se-NO", "neighbour": "fi-FI", "manifest": "none.jsonl"}, "path_missing"),
+    "blend_checkpoints": ({"base": "embedded", "tuned": ["run_000000000000"]}, "run_unknown"),
+    "start_campaign": ({"title": "T", "target_evals": ["eval_000000000000"]}, "eval_unknown"),
+    "decide_next_step": ({"campaign_id": "campaign_000000000000"}, "campaign_unknown"),
+    "transcribe": ({"checkpoint": "run_000000000000", "audio": ["none.wav"]}, "run_unknown"),
     "export_model": ({"checkpoint": "run_000000000000", "smoke_manifest": "none.jsonl"}, "run_unknown"),
     "make_report": ({"title": "T", "base_evals": ["eval_000000000000"], "tuned_evals": ["eval_111111111111"]}, "eval_unknown"),
 }  # fmt: skip
@@ -143,8 +153,8 @@ async def test_a_cancelled_call_leaves_its_work_alone(ws: Workspace, plant: Any,
 async def test_resources_that_are_not_there_or_not_ours_are_refused(ws: Workspace, era: str) -> None:
     async with client(ws, era) as session:
         templates = (await session.list_resource_templates()).resource_templates
-        assert {t.uri_template for t in templates} == {"asrtune://jobs/{job_id}/log", "asrtune://reports/{report_id}"}
-        for uri in ("asrtune://jobs/job_000000000000/log", "asrtune://reports/report_0", "asrtune://reports/..%2F..%2Fetc", "asrtune://jobs/../../x/log"):
+        assert {t.uri_template for t in templates} == {"asrtune://jobs/{job_id}/log", "asrtune://docs/{topic}", "asrtune://reports/{report_id}"}
+        for uri in ("asrtune://jobs/job_000000000000/log", "asrtune://reports/report_0", "asrtune://reports/..%2F..%2Fetc", "asrtune://docs/../errors", "asrtune://jobs/../../x/log"):
             with pytest.raises(MCPError) as caught:
                 await session.read_resource(uri)
             assert caught.value.code == -32602

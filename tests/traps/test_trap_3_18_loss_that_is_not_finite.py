@@ -35,7 +35,7 @@ def start(parts: tuple[Any, Any, Bench], *, max_steps: int, done: int) -> Any:
     from asrcore.model.train_loop import Loop
 
     model, _, bench = parts
-    loop = Loop(model, bench.request("nan", max_steps=max_steps), select(model, "full"))
+    loop = Loop(model, bench.request("nan", max_steps=max_steps), select(model, "full").parameters)
     loop.counters = loop.counters.model_copy(update={"step": done})
     return loop
 

@@ -83,9 +83,17 @@ def init(
     folder: Annotated[Path, typer.Argument(help="Where asrtune.toml goes.", file_okay=False)] = Path("."),
 ) -> None:
     """Write asrtune.toml; a person's act, it needs a terminal."""
-    from asrtune.cli_misc import write_config
+    from asrtune.cli_person import write_config
 
     raise typer.Exit(write_config(folder))
+
+
+@app.command(rich_help_panel="This machine")
+def approve(plan: Annotated[str, typer.Argument(metavar="PLAN_ID", help="The plan that launch_finetune refused.")]) -> None:
+    """Approve a plan that is over a limit of asrtune.toml; a person's act, it needs a terminal."""
+    from asrtune.cli_person import approve_plan
+
+    raise typer.Exit(approve_plan(plan))
 
 
 @app.command(rich_help_panel="This machine")
@@ -136,6 +144,58 @@ def replay(
     from asrtune.cli_replay import run_script
 
     raise typer.Exit(run_script(script))
+
+
+@app.command(rich_help_panel="Measuring")
+def campaign(
+    campaign_id: Annotated[str | None, typer.Argument(metavar="[CAMPAIGN_ID]", help="Default: the newest of this workspace.")] = None,
+    more_hours: Annotated[float | None, typer.Option(help="What would so many more hours of target data bring?", min=0.01)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as one JSON object on stdout.")] = False,
+) -> None:
+    """Show a campaign: rounds, decisions, learning curve."""
+    from asrtune.cli_campaign import show_campaign
+
+    raise typer.Exit(show_campaign(campaign_id, hours=more_hours, as_json=as_json))
+
+
+@app.command(rich_help_panel="Measuring")
+def gate(
+    baseline: Annotated[list[str], typer.Option(help="Eval id of the baseline on a target; once for each.")],
+    candidate: Annotated[list[str], typer.Option(help="Eval id of the candidate on a target; once for each.")],
+    guard_baseline: Annotated[list[str] | None, typer.Option(help="Eval id of the baseline on a guard.")] = None,
+    guard_candidate: Annotated[list[str] | None, typer.Option(help="Eval id of the candidate on a guard.")] = None,
+    not_worse: Annotated[bool, typer.Option("--not-worse", help="Pass targets whose loss is not shown, instead of asking for a gain.")] = False,
+    margin_points: Annotated[float | None, typer.Option(help="Largest acceptable loss of a guard, in points.", min=0.0)] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the summary here, e.g. $GITHUB_STEP_SUMMARY.", dir_okay=False)] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.", dir_okay=False)] = None,
+) -> None:
+    """For CI: exit 0 when the candidate passes against the baseline, 3 when not."""
+    from asrtune.cli_campaign import run_gate
+
+    raise typer.Exit(run_gate(baseline, candidate, guard_baseline or [], guard_candidate or [], not_worse=not_worse, margin_points=margin_points,
+                              markdown_file=markdown, junit_file=junit))  # fmt: skip
+
+
+@app.command("agent-docs", rich_help_panel=_OTHER)
+def agent_docs(
+    topic: Annotated[str | None, typer.Argument(help="A page of the skill; default: their names.")] = None,
+) -> None:
+    """Print a page of the skill: what an agent reads before it works."""
+    from asrtune.cli_misc import print_agent_docs
+
+    raise typer.Exit(print_agent_docs(topic))
+
+
+@app.command(rich_help_panel=_OTHER)
+def install(
+    host: Annotated[str, typer.Option(help="claude, codex, cursor, vscode or gemini.", autocompletion=lambda: ["claude", "codex", "cursor", "vscode", "gemini"])],
+    folder: Annotated[Path, typer.Option(help="Project that the agent works in.", file_okay=False, exists=True)] = Path("."),
+    write: Annotated[bool, typer.Option("--write", help="Write the files; without it they are only shown.")] = False,
+) -> None:
+    """Make a coding agent find the tools and the skill in one project."""
+    from asrtune.cli_misc import install_for
+
+    raise typer.Exit(install_for(host, folder, write=write))
 
 
 @app.command(rich_help_panel=_OTHER)

@@ -1,4 +1,4 @@
-"""What the commands that are not tools do: call, schema, init, quickstart, report. Each gives an exit code."""
+"""What the commands that are not tools do: call, schema, quickstart, report, agent-docs, install. Each gives an exit code."""
 
 from __future__ import annotations
 
@@ -114,54 +114,42 @@ def _find_report(which: str | None) -> Path:
     return max(found, key=lambda path: path.stat().st_mtime_ns)
 
 
-def write_config(folder: Path) -> int:
-    """Asks a person for roots and budgets and writes `asrtune.toml`. Refuses without a terminal: limits are not an agent's to set."""
-    from asrcore import io
-    from asrcore.errors import ApprovalNeeded, AsrtuneError, UsageError
-    from asrcore.workspace import CONFIG_NAME, load_config
+def print_agent_docs(topic: str | None) -> int:
+    """One page of the skill, or the names of all."""
+    from asrcore.errors import UsageError
+    from asrtune import agent_docs
     from asrtune.cli_verbs import show_error
 
-    path = folder.resolve() / CONFIG_NAME
-    try:
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            raise ApprovalNeeded("terminal_needed", "init sets data roots and budgets, which only a person may do.",
-                                 next_step="ask the person to run `asrtune init` in a terminal.")  # fmt: skip
-        if path.exists():
-            raise UsageError(
-                "config_exists", f"{path} is there already.", next_step="edit it by hand, or remove it and run `asrtune init` again."
-            )
-        roots = str(typer.prompt("Folders that tools may read data from, separated by commas", default="."))
-        text = config_text(
-            [root.strip() for root in roots.split(",") if root.strip()],
-            max_gpu_hours=typer.prompt("Paid GPU-hours a launch may plan without approval", default=0.0, type=float),
-            max_parallel_jobs=typer.prompt("Jobs at a time", default=1, type=int),
-            max_disk_gb=typer.prompt("Disk for the workspace, in GB", default=100.0, type=float))  # fmt: skip
-        _check_config(text, path, load_config)
-        io.write_text(path, text)
-    except AsrtuneError as error:
-        return show_error(error, as_json=False)
-    typer.echo(f"Wrote {path}")
+    names = ", ".join(agent_docs.topics())
+    if topic is None:
+        typer.echo(names)
+        return 0
+    text = agent_docs.read(topic)
+    if text is None:
+        return show_error(UsageError("topic_unknown", "there is no page of that name.", next_step=f"pass one of: {names}."), as_json=False)
+    typer.echo(text, nl=False)
     return 0
 
 
-def config_text(roots: list[str], *, max_gpu_hours: float, max_parallel_jobs: int, max_disk_gb: float) -> str:
-    """The text of an `asrtune.toml`. JSON strings are TOML strings."""
-    return (
-        "# Read by asrtune at start; no tool writes it.\n"
-        f"data_roots = {json.dumps(roots)}\n"
-        'output_root = ".asrtune"\n\n'
-        "[budgets]\n"
-        f"max_gpu_hours = {max_gpu_hours}\n"
-        f"max_parallel_jobs = {max_parallel_jobs}\n"
-        f"max_disk_gb = {max_disk_gb}\n"
-    )
+def install_for(host: str, folder: Path, *, write: bool) -> int:
+    """Shows, or with `write` makes, the config entry and the skill folder of one host below `folder`."""
+    from asrcore.errors import AsrtuneError, UsageError
+    from asrtune import install
+    from asrtune.cli_verbs import show_error
 
-
-def _check_config(text: str, path: Path, load: Any) -> None:
-    """Raises `config_invalid` for answers that the config refuses, before anything is written at `path`."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder) / path.name
-        trial.write_text(text, encoding="utf-8")
-        load(trial)
+    try:
+        if host not in install.HOSTS:
+            raise UsageError("host_unknown", "asrtune does not know that host.", next_step=f"pass --host with one of: {', '.join(install.HOSTS)}.")
+        changes = install.plan(host, folder)
+        if write:
+            install.write(changes)
+    except AsrtuneError as error:
+        return show_error(error, as_json=False)
+    for change in changes:
+        state = "unchanged" if not change.differs else "written" if write else "would be written"
+        typer.echo(f"{change.path}  {state}")
+    if not write:
+        typer.echo(f"\n{changes[0].path}:\n{changes[0].text}")
+        by_hand = install.HOSTS[host].by_hand
+        typer.echo(f"The host's own command does the same for the config: {by_hand}" if by_hand else "With --write these files are written.")
+    return 0

@@ -59,6 +59,12 @@ def run(request: ProbeRequest, reporter: Reporter) -> ProbeResult | None:
                 reporter.event("work", step + 1, 3, loss=1.0 / (step + 1))
         case "wait":
             wait_at_gate(request, reporter)
+        case "marks":
+            assert request.out is not None
+            marks = Path(request.out) / "marks"
+            for mark in ("start", *"abc", "end"):
+                io.append_line(marks, f"{mark} {os.getpid()}")
+                reporter.event(mark, 1, 1)
         case "two_gates":
             wait_at_gate(request, reporter)
             wait_at_gate(request, reporter)

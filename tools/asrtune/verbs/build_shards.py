@@ -3,17 +3,20 @@
 Use it after inspect_dataset and validate_language_tags, before plan_finetune; dev, test and guard sets stay plain manifests.
 Replay gets replay_share of the training seconds, evenly over its manifests; without replay the other languages are usually forgotten.
 It answers at once with a job id; the job's result holds the shards_id, and utterances, seconds and loader weight of each source.
-No row is dropped in silence: rows marked _skipme are counted, and a row with unusable audio fails the job with every such line listed.
+Data that overlaps a registered dev, target, guard or blind set is refused (training_overlaps). No row is dropped in silence: rows marked _skipme are counted, and a row with unusable audio fails the job with every such line listed.
 Cost: all audio is decoded once (an hour of audio in about 10 seconds) and takes up to 115 MB an hour on disk; a stopped job goes on where it was.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
+from asrcore.data.roles import overlaps_of_training
 from asrcore.data.shard_request import FLAC_BYTES_PER_SECOND, check_manifests, make_request
-from asrcore.errors import Problem, UsageError
-from asrcore.jobs import JobView, submit
+from asrcore.errors import NotReadyError, Problem, UsageError
+from asrcore.jobs import JobView, Ledger, submit
 from asrcore.results import Frozen, NextAction, Result
 from asrcore.workspace import Workspace
 
@@ -39,6 +42,12 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
             next_step="pass replay_share=0.1, or leave replay out.",
         )
     facts = check_manifests([ws.resolve_data(p) for p in request.train], [ws.resolve_data(p) for p in request.replay], ws.data_roots)
+    with Ledger.open(ws) as ledger:
+        overlaps = overlaps_of_training(ledger, [Path(f.ref.path) for f in facts])
+    if overlaps:
+        raise NotReadyError("training_overlaps", f"{len(overlaps)} overlaps of training data with sets that models are measured by.",
+                            next_step="take the rows out with fix_manifest or split_dataset, or register_set with allow_overlap and a person's reason.",
+                            problems=overlaps)  # fmt: skip
     need_gb, budget_gb = sum(f.seconds for f in facts) * FLAC_BYTES_PER_SECOND / 1e9, ws.config.budgets.max_disk_gb
     if need_gb > budget_gb:
         raise UsageError("disk_budget_exceeded", f"the shards may take {need_gb:.1f} GB, the budget max_disk_gb is {budget_gb:g} GB.",

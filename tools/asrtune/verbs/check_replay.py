@@ -20,7 +20,7 @@ from pydantic import Field
 from asrcore.errors import NotReadyError, Problem, clean_text
 from asrcore.jobs import Ledger
 from asrcore.jobs.store import newest
-from asrcore.requests import EvalCell, ShardsResult, TrainRequest, TrainResult
+from asrcore.requests import Blend, EvalCell, ShardsResult, TrainRequest, TrainResult
 from asrcore.results import Frozen, NextAction, Result
 from asrcore.score.hypotheses import read_hypotheses
 from asrcore.score.leak import Trained, find_trained
@@ -98,18 +98,27 @@ def refuse_trained(ledger: Ledger, pairs: Sequence[tuple[EvalCell, EvalCell]]) -
 
 
 def _trained_on(ledger: Ledger, tuned: str, base: str) -> tuple[list[ShardsResult], bool]:
-    """Shards of the run that made `tuned`, of the run it started from, and so on back to `base`; False when the chain breaks off before."""
+    """Shards of the runs behind `tuned`, through blends and the checkpoints they started from, back to `base`; False when a way breaks off before."""
     runs = {result.best.sha256: result.run_id for result in (TrainResult.model_validate(row.data) for row in ledger.list("run", _ALL))}
+    blends = {blend.checkpoint.sha256: blend for blend in (Blend.model_validate(row.data) for row in ledger.list("blend", _ALL))}
     requests = {job.request.get("run_id"): job.request for job in newest(ledger, _ALL) if job.kind == "train"}
-    shards: list[ShardsResult] = []
-    while tuned != base:
-        request = requests.get(runs.pop(tuned, ""))
+    shards, seen, left, known = list[ShardsResult](), {base}, [tuned], True
+    while left:
+        sha256 = left.pop()
+        if sha256 in seen:
+            continue
+        seen.add(sha256)
+        if sha256 in blends:
+            left += [blends[sha256].base.sha256, *(checkpoint.sha256 for checkpoint in blends[sha256].tuned)]
+            continue
+        request = requests.get(runs.get(sha256, ""))
         if request is None:
-            return shards, False
+            known = False
+            continue
         train = TrainRequest.model_validate(request)
         shards.append(train.shards)
-        tuned = train.base.sha256
-    return shards, True
+        left.append(train.base.sha256)
+    return shards, known
 
 
 def _overlap(found: Sequence[Trained], guards: dict[str, EvalCell]) -> NotReadyError:

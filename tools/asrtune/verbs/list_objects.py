@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from asrcore.errors import clean_text
 from asrcore.jobs import LIVE, JobView, Kind, Ledger, LedgerObject, list_jobs
-from asrcore.requests import EvalCell, ExportResult, ShardsResult, TrainResult
+from asrcore.requests import Blend, EvalCell, ExportResult, ShardsResult, TrainResult
 from asrcore.results import Frozen, NextAction, Result
 from asrcore.workspace import Workspace
 
@@ -24,7 +24,9 @@ MAX_FACTS = 6
 
 
 class Input(Frozen):
-    kind: Literal["dataset", "set", "shards", "plan", "run", "eval", "comparison", "replay", "export", "report", "job"] = Field(
+    kind: Literal[
+        "dataset", "set", "shards", "plan", "run", "blend", "base", "eval", "comparison", "replay", "export", "report", "campaign", "decision", "job",
+    ] = Field(
         description="What to list."
     )
     limit: int = Field(20, ge=1, le=100, description="At most so many, the newest.")
@@ -81,7 +83,7 @@ def _job_line(view: JobView) -> Line:
 def _line(row: LedgerObject) -> Line:
     try:
         facts, names = _FACTS.get(row.kind, _plain)(row.data)
-    except ValidationError:  # a row of an older or newer release: its numbers still say something
+    except (ValidationError, KeyError, TypeError):  # a row of an older or newer release: its numbers still say something
         facts, names = _plain(row.data)
     return Line(id=row.id, created=row.created, facts=facts, untrusted_text=clean_text(names))
 
@@ -109,9 +111,29 @@ def _eval(data: dict[str, Any]) -> tuple[str, str]:
     return f"{score}, {cell.utterances} utterances, {context}, {cell.prompt_mode}", f"{cell.checkpoint.name} on {cell.set.name}"
 
 
+def _blend(data: dict[str, Any]) -> tuple[str, str]:
+    made = Blend.model_validate(data)
+    tuned = " ".join(checkpoint.name for checkpoint in made.tuned)
+    return f"alpha {made.alpha:g} of {len(made.tuned)} tuned", f"{made.base.name} to {tuned}"
+
+
 def _export(data: dict[str, Any]) -> tuple[str, str]:
     made = ExportResult.model_validate(data)
     return f"{made.identical} of {made.compared_utterances} transcripts identical, sha256 {made.sha256[:12]}", f"{made.target}: {made.path}"
+
+
+def _campaign(data: dict[str, Any]) -> tuple[str, str]:
+    goal = "the plateau" if data["goal_percent"] is None else f"{data['goal_percent']:g} %"
+    return f"goal {goal}, {len(data['targets'])} targets, {len(data['guards'])} guards", str(data["title"])
+
+
+def _decision(data: dict[str, Any]) -> tuple[str, str]:
+    facts = f"{data['campaign_id']} round {data['round']['number']}: {data['judgement']}, next {data['lever']} ({data['lever_rule']})"
+    return facts, str(data["in_force"]["name"])
+
+
+def _set(data: dict[str, Any]) -> tuple[str, str]:
+    return f"{data['role']}, {data['rows']} rows, {data['hours']:.2f} h", f"{data['manifest']['name']}: {' '.join(list(data['hours_by_locale'])[:8])}"
 
 
 def _plain(data: dict[str, Any]) -> tuple[str, str]:
@@ -128,4 +150,4 @@ def _fact(name: str, value: object) -> Iterator[str]:
         yield f"{len(cast('list[Any]', value))} {name}"
 
 
-_FACTS: Mapping[Kind, Callable[[dict[str, Any]], tuple[str, str]]] = {"shards": _shards, "run": _run, "eval": _eval, "export": _export}
+_FACTS: Mapping[Kind, Callable[[dict[str, Any]], tuple[str, str]]] = {"set": _set, "shards": _shards, "run": _run, "blend": _blend, "eval": _eval, "export": _export, "campaign": _campaign, "decision": _decision}

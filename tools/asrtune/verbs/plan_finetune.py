@@ -7,6 +7,7 @@ It takes seconds: the shard manifests are read once, and shards of up to 4 GB ar
 
 from __future__ import annotations
 
+from asrcore.errors import Problem
 from asrcore.recipe import FinetuneSpec, PlanSummary, make_plan
 from asrcore.results import NextAction, Result
 from asrcore.workspace import Workspace
@@ -23,6 +24,15 @@ def run(request: FinetuneSpec, ws: Workspace) -> Result[PlanSummary]:
         summary=f"{summary.plan_id}: {training.max_steps} steps of {training.batch_size} utterances at peak {training.peak_lr:g} on {request.surface}, "
         f"{time}, {summary.estimates.memory_gb:g} GB memory, {summary.estimates.disk_gb:g} GB disk; expected gain {summary.expected_gain.expected}.",
         data=summary,
-        warnings=warnings,
-        next_actions=(NextAction(tool="launch_finetune", arguments={"plan_id": summary.plan_id}, why="starts just this plan"),),
-    )
+        warnings=(*warnings, *_approval(summary)),
+        next_actions=(NextAction(tool="launch_finetune", arguments={"plan_id": summary.plan_id},
+                                 why="starts just this plan" + (", once a person approved it" if summary.needs_approval else "")),),
+    )  # fmt: skip
+
+
+def _approval(summary: PlanSummary) -> tuple[Problem, ...]:
+    return tuple(
+        Problem(code="approval_needed", severity="warning", message=f"the plan is over a limit: {limit}",
+                fix=f"ask the person to run `asrtune approve {summary.plan_id}` in a terminal, or plan with fewer max_steps")
+        for limit in summary.needs_approval
+    )  # fmt: skip

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field
 
@@ -22,28 +21,31 @@ from asrcore.jobs import JobView, answer, submit
 from asrcore.jobs.checkpoints import resolve_checkpoint
 from asrcore.locales import latency_ms
 from asrcore.manifest import manifest_ref
-from asrcore.requests import CheckpointRef, EngineChoice, EvalRequest, PromptMode
+from asrcore.requests import AttContext, CheckpointRef, EngineChoice, EvalRequest, PromptMode
 from asrcore.results import Frozen, Result
 from asrcore.workspace import Workspace
 
-Right = Annotated[int, Field(ge=0, le=13)]
-Left = Annotated[int, Field(ge=1, le=70)]
-
 
 class Input(Frozen):
-    checkpoint: str = Field(min_length=1, max_length=1000, description='"embedded", a run id (run_…), an export id, or a .nemo path below a data root.')
+    checkpoint: str = Field(
+        min_length=1, max_length=1000, description='"embedded", a run id (run_…), an export id, or a .nemo path below a data root.'
+    )
     manifests: tuple[str, ...] = Field(min_length=1, max_length=100, description="Held-out manifests to decode, each below a data root.")
-    att_context_sizes: tuple[tuple[Left, Right], ...] = Field(
+    att_context_sizes: tuple[AttContext, ...] = Field(
         ((56, 0),), min_length=1, max_length=8, description="[left, right] in frames of 80 ms: [56,0] 80 ms, [56,1] 160, [56,3] 320, [56,6] 560, [56,13] 1120.",
     )  # fmt: skip
-    prompt_modes: tuple[PromptMode, ...] = Field(("langID",), min_length=1, max_length=2, description="langID: the row's own tag; auto: language detection.")
+    prompt_modes: tuple[PromptMode, ...] = Field(
+        ("langID",), min_length=1, max_length=2, description="langID: the row's own tag; auto: language detection."
+    )
     batch_size: int = Field(16, ge=1, le=512, description="Streams in flight. 1 is the reference mode.")
     engine: EngineChoice = Field(
         "exact", description="exact: chunk by chunk, as served. fast: one pass under the same mask, an error where a sample shows it is not equivalent. "
         "auto: fast where it is, else exact."
     )  # fmt: skip
     slice_by: tuple[str, ...] = Field(
-        (), max_length=8, description="Split the score by these manifest fields: speaker, source, sampling_rate, duration, or any of your own."
+        (),
+        max_length=8,
+        description="Split the score by these manifest fields: speaker, source, sampling_rate, duration, or any of your own.",
     )
     terms: tuple[str, ...] = Field((), max_length=1000, description="Words and names to report recall and precision for.")
 

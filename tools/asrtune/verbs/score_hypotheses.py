@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated
 
 from pydantic import Field
 
@@ -19,7 +18,7 @@ from asrcore.errors import Problem, clean_text
 from asrcore.jobs import Ledger
 from asrcore.locales import latency_ms
 from asrcore.manifest import kept_rows, manifest_ref
-from asrcore.requests import CheckpointRef, EvalCell, Hypothesis, PromptMode
+from asrcore.requests import AttContext, CheckpointRef, EvalCell, Hypothesis, PromptMode
 from asrcore.results import Artifact, Frozen, NextAction, Result
 from asrcore.score.cell import score_hypotheses
 from asrcore.score.hypotheses import write_hypotheses
@@ -30,15 +29,16 @@ from asrcore.workspace import Workspace
 ENGINE = "peer/1"
 _DIGIT = re.compile(r"\d")
 
-Right = Annotated[int, Field(ge=0, le=13)]
-Left = Annotated[int, Field(ge=1, le=70)]
-
 
 class Input(Frozen):
     manifest: str = Field(min_length=1, max_length=1000, description="The manifest that the other system transcribed.")
-    hypotheses: str = Field(min_length=1, max_length=1000, description="Its transcripts: JSON lines, Kaldi text or sclite trn, below a data root.")
-    system: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$", description="Name of the system in tables, for example whisper-base.")
-    att_context_size: tuple[Left, Right] = Field((56, 0), description="The context of the eval it is compared with.")
+    hypotheses: str = Field(
+        min_length=1, max_length=1000, description="Its transcripts: JSON lines, Kaldi text or sclite trn, below a data root."
+    )
+    system: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$", description="Name of the system in tables, for example whisper-base."
+    )
+    att_context_size: AttContext = Field((56, 0), description="The context of the eval it is compared with.")
     prompt_mode: PromptMode = Field("langID", description="The prompt mode of the eval it is compared with.")
     slice_by: tuple[str, ...] = Field((), max_length=8, description="Manifest fields that split the score.")
     terms: tuple[str, ...] = Field((), max_length=1000, description="Words and names to report recall and precision for.")

@@ -1,0 +1,10 @@
+"""The loop that decides: a campaign's goal and rounds in the ledger, what went wrong in a round, the learning curve, and the next step.
+
+`state` what is kept · `observe` ledger -> evidence · `diagnosis` where the errors are · `curve` what more data would bring · `rules` the table
+· `decide` evidence -> decision · `table` the campaign as text · `gate` the same verdicts for CI.
+"""
+
+from asrcore.campaign.decide import next_step, start
+from asrcore.campaign.state import Budget, Campaign, Decision, Round
+
+__all__ = ["Budget", "Campaign", "Decision", "Round", "next_step", "start"]

@@ -1,0 +1,52 @@
+"""What makes two transcripts the same sentence, and the word sequences that tell shared passages. Fast: it runs over every row of a leakage check."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+from asrcore.text import LOCALE_TAG, language
+
+GRAM_WORDS = 8
+"""Length of a telling word sequence (the contamination check of NeMo's SALM uses 8)."""
+GRAM_CHARACTERS = 16
+"""The same for text without spaces: about 8 words of 2 characters."""
+MIN_WORDS = 4
+MIN_CHARACTERS = 8
+"""Shorter sentences recur by nature ("yes, please"), so they tell nothing about where a recording comes from."""
+
+_UNSPACED = frozenset({"zh", "ja", "th", "km"})
+
+
+class _Kept(dict[int, int]):
+    """Code point -> itself for letters, digits and marks, else a space; filled as characters are met."""
+
+    def __missing__(self, code: int) -> int:
+        character = chr(code)
+        kept = code if character.isalnum() or unicodedata.category(character).startswith("M") else 0x20
+        self[code] = kept
+        return kept
+
+
+_KEPT = _Kept()
+
+
+def sentence(text: str) -> str:
+    """Letters, digits and marks only, case folded, single spaces; locale tags taken out."""
+    plain = LOCALE_TAG.sub(" ", text) if "<" in text else text
+    return " ".join(unicodedata.normalize("NFC", plain).casefold().translate(_KEPT).split())
+
+
+def telling(plain: str, locale: str) -> bool:
+    """Whether a sentence (as `sentence` gives it) is long enough that the same one twice is no chance."""
+    if language(locale) in _UNSPACED:
+        return len(plain) - plain.count(" ") >= MIN_CHARACTERS
+    return plain.count(" ") + 1 >= MIN_WORDS
+
+
+def grams(plain: str, locale: str) -> list[int]:
+    """Hashes of all sequences of GRAM_WORDS words. Valid in this process only: Python salts its string hashes."""
+    unspaced = language(locale) in _UNSPACED
+    units: Sequence[str] = plain.replace(" ", "") if unspaced else plain.split()
+    size = GRAM_CHARACTERS if unspaced else GRAM_WORDS
+    return [hash(tuple(units[n : n + size])) for n in range(len(units) - size + 1)]

@@ -1,0 +1,77 @@
+"""What a launch may cost without asking, and a person's yes to more.
+
+Limits stand in `asrtune.toml`, which no tool writes; a yes is a ledger row that only `asrtune approve` makes, at a terminal, after the person
+typed the digest of exactly the plan that was shown (docs/concepts/safety.md says what this stops and what not).
+"""
+
+from __future__ import annotations
+
+import getpass
+
+from asrcore import io
+from asrcore.errors import ApprovalNeeded, NotReadyError
+from asrcore.jobs import Ledger
+from asrcore.recipe.spec import Plan
+from asrcore.results import Frozen
+from asrcore.workspace import Budgets, Workspace
+
+DIGEST_CHARACTERS = 8
+
+
+class Approval(Frozen):
+    """A ledger row of kind `approval`, under the plan's id. It holds for the plan with this digest and no other."""
+
+    plan_id: str
+    digest: str
+    approved_by: str
+    """Login name of the person at the terminal."""
+    over: tuple[str, ...]
+    """The limits that the plan exceeds, in words, as they were shown."""
+
+
+def plan_digest(plan: Plan) -> str:
+    """First characters of the sha256 of everything the plan holds, its estimates too."""
+    return io.sha256_json(plan)[:DIGEST_CHARACTERS]
+
+
+def over_limits(plan: Plan, budgets: Budgets) -> tuple[str, ...]:
+    """The limits that this plan exceeds, or cannot be shown to keep. Empty: it may be launched without asking."""
+    estimates, found = plan.summary.estimates, list[str]()
+    hours = None if estimates.seconds is None else estimates.seconds / 3600
+    if budgets.max_run_hours is not None and (hours is None or hours > budgets.max_run_hours):
+        found.append(f"{_amount(hours)} h of wall-clock time, max_run_hours is {budgets.max_run_hours:g}")
+    if estimates.gpus and budgets.price_per_gpu_hour > 0:
+        paid = None if hours is None else hours * estimates.gpus
+        if paid is None or paid > budgets.max_gpu_hours:
+            cost = "" if paid is None else f" (about {paid * budgets.price_per_gpu_hour:.2f} at {budgets.price_per_gpu_hour:g} an hour)"
+            found.append(f"{_amount(paid)} paid GPU-hours{cost}, max_gpu_hours is {budgets.max_gpu_hours:g}")
+    return tuple(found)
+
+
+def require_approval(ws: Workspace, ledger: Ledger, plan: Plan) -> None:
+    """Raises `approval_needed` for a plan over the limits that no person approved as it is now."""
+    over = over_limits(plan, ws.config.budgets)
+    if not over:
+        return
+    row = ledger.get("approval", plan.summary.plan_id)
+    if row is not None and Approval.model_validate(row).digest == plan_digest(plan):
+        return
+    raise ApprovalNeeded(
+        "approval_needed", f"the plan is over a limit that a person set: {'; '.join(over)}.",
+        next_step=f"show the person the plan and ask them to run `asrtune approve {plan.summary.plan_id}` in a terminal; "
+        "or plan_finetune with fewer max_steps.",
+    )  # fmt: skip
+
+
+def approve(ws: Workspace, ledger: Ledger, plan: Plan, typed: str) -> Approval:
+    """Records the yes. Raises `approval_mistyped` unless `typed` is the plan's digest."""
+    if typed.strip().lower() != plan_digest(plan):
+        raise NotReadyError("approval_mistyped", "what was typed is not the plan's digest; nothing was approved.",
+                            next_step=f"run `asrtune approve {plan.summary.plan_id}` again.")  # fmt: skip
+    approval = Approval(plan_id=plan.summary.plan_id, digest=plan_digest(plan), approved_by=getpass.getuser(), over=over_limits(plan, ws.config.budgets))
+    ledger.put("approval", approval.plan_id, approval)
+    return approval
+
+
+def _amount(hours: float | None) -> str:
+    return "an unknown number of" if hours is None else f"about {hours:.1f}"

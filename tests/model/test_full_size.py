@@ -1,0 +1,111 @@
+"""Real size: random weights in the published checkpoint's own shape (637,997,088 parameters). Its words mean nothing, its tensors do.
+
+One model at a time in memory, about 6 GB at most, and 2.6 GB on disk.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asrcore.audio import decode
+from asrcore.checkpoint import read_checkpoint, tokenizer_bytes
+from asrcore.embedded import shipped
+from asrcore.locales import PROMPT_DICTIONARY, TRAINED_CONTEXTS
+from asrcore.manifest import load_rows
+
+pytestmark = [pytest.mark.heavy, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    from asrcore.model.topology import FULL_PARAMETERS, make_random
+
+    path = tmp_path_factory.mktemp("full") / "full.nemo"
+    assert make_random(path) == FULL_PARAMETERS
+    yield path
+    path.unlink()
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint: Path) -> Any:
+    from asrcore.model.restore import restore
+
+    return restore(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    manifest: Path = shipped.unpack(tmp_path_factory.mktemp("sets"))["bg-BG_guard_test"]
+    return decode(load_rows(manifest)[0].audio)[:48_000]
+
+
+def test_its_shape_is_the_published_one_and_is_read_without_nemo(checkpoint: Path) -> None:
+    info = read_checkpoint(checkpoint)
+    assert (info.n_layers, info.d_model, info.vocabulary_size, info.num_prompts) == (24, 1024, 13_087, 128)
+    assert info.att_contexts == TRAINED_CONTEXTS
+    assert info.prompt_dictionary == dict(PROMPT_DICTIONARY)
+    assert tokenizer_bytes(checkpoint)
+    with tarfile.open(checkpoint) as archive:
+        assert not [m for m in archive.getmembers() if m.name.startswith(("/", "..")) or not (m.isfile() or m.isdir())]
+
+
+def test_it_has_as_many_tensors_as_the_published_one(model: Any) -> None:
+    assert sum(1 for _ in model.parameters()) + sum(1 for name, _ in model.named_buffers() if name in model.state_dict()) == len(
+        model.state_dict()
+    )
+    assert len([name for name in model.state_dict() if not name.startswith("preprocessor.")]) == 655
+
+
+@pytest.mark.parametrize("right", [0, 3, 13])
+def test_transformers_encoder_prompt_and_joint_agree_at_real_size(
+    model: Any, clip: Any, right: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traps 3.9, 3.10 and 3.23 seen by other code, at the width where bf16 once lost the prompt."""
+    import torch
+
+    from asrcore.model.fast import FastDecoder
+    from asrcore.model.stream import apply_prompt, chunk_schedule, mel_features
+    from asrcore.model.to_transformers import convert, encode
+
+    monkeypatch.setattr(FastDecoder, "_mend_second_chunk", lambda *_: None)
+    other, slot = convert(model), PROMPT_DICTIONARY["bg-BG"]
+    with torch.inference_mode():
+        features = mel_features(model, clip)
+        schedule = chunk_schedule(model, features.shape[1])
+        ours, lengths = FastDecoder(model, (56, right)).encode([features], [schedule])
+        frames = int(lengths[0])
+        joint_side = model.joint.project_encoder(apply_prompt(model, ours, torch.tensor([slot])))
+        wrong_side = model.joint.project_encoder(apply_prompt(model, ours, torch.tensor([1])))
+    theirs, projected = encode(other, features[:, : schedule[-1].end], slot, right)
+    assert frames > 20
+    assert float((ours[0, :frames] - theirs[:frames]).abs().max()) <= 1e-3
+    assert float((joint_side[0, :frames] - projected[:frames]).abs().max()) <= 1e-3
+    assert float((wrong_side[0, :frames] - projected[:frames]).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("right", [0, 3, 13])
+def test_chunk_by_chunk_gives_the_frames_of_one_pass_at_real_size(
+    model: Any, clip: Any, right: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from asrcore.model import stream
+    from asrcore.model.fast import FastDecoder
+    from asrcore.model.stream import StreamingDecoder, StreamItem, apply_prompt, chunk_schedule, mel_features
+
+    heard: list[Any] = []
+    monkeypatch.setattr(
+        stream, "apply_prompt", lambda model, encoded, slots: (heard.append(encoded[0]), apply_prompt(model, encoded, slots))[1]
+    )
+    StreamingDecoder(model, (56, right), batch_size=1).decode([StreamItem(0, lambda: clip, PROMPT_DICTIONARY["bg-BG"], 3.0)])
+    streamed = torch.cat(heard)
+    with torch.inference_mode():
+        features = mel_features(model, clip)
+        whole, lengths = FastDecoder(model, (56, right)).encode([features], [chunk_schedule(model, features.shape[1])])
+    assert int(lengths[0]) == streamed.shape[0]
+    assert float((whole[0, : streamed.shape[0]] - streamed).abs().max()) <= 1e-3

@@ -1,0 +1,108 @@
+"""Makes a manifest from a corpus as people have it: a folder with transcripts, a table, a release of Common Voice, FLEURS, LibriSpeech, Kaldi …
+
+Use it first, for data that is no NeMo manifest yet, or to check one; inspect_dataset and validate_language_tags come next. It reads audio where it
+lies and copies nothing. The layout is recognised unless format is given; the locale never is: pass target_lang, or map a column to it. It returns
+the manifest's path, rows, hours by locale and rate, and every row that was left out, by reason (a file lists each with file and line).
+Cost: one file header a row, about 5,000 rows a second; decode=true reads all samples (finds broken audio, writes digests for leakage checks).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from asrcore.data.importers.detect import detect
+from asrcore.data.importers.formats import READERS, WITH_COLUMNS, WITH_PARTS, WITH_STYLES, Format
+from asrcore.data.importers.rows import ReadRequest
+from asrcore.data.importing import NOT_IMPORTED, ImportReport, ImportRules, import_rows, is_locale
+from asrcore.errors import Problem, UsageError
+from asrcore.jobs import Ledger
+from asrcore.results import Artifact, Frozen, NextAction, Result
+from asrcore.workspace import Workspace
+
+Column = Literal["audio", "text", "target_lang", "speaker", "id", "offset", "duration"]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Input(Frozen):
+    source: str = Field(min_length=1, max_length=4096, description="Folder, table or transcript file below a data root.")
+    target_lang: str | None = Field(
+        None, max_length=16, description="Locale tag of all rows, such as el-GR; left out when the rows name theirs."
+    )
+    format: Literal[Format, "detect"] = Field("detect", description="Layout; detect names it or refuses.")
+    columns: dict[Column, Name] = Field(
+        default_factory=dict[Column, Name],
+        description='For tables: our field -> column name, or number from 1 without header, as {"audio": "path"}.',
+    )
+    split: str | None = Field(
+        None, min_length=1, max_length=100, description="Which part, where a corpus has several: train, dev, validated …"
+    )
+    audio_root: str | None = Field(
+        None, min_length=1, max_length=4096, description="Folder of the audio, where it is not beside the texts."
+    )
+    style: Literal["written", "spoken"] = Field(
+        "written", description="Which transcript, where a corpus has two: with case and punctuation (what the base writes), or normalised."
+    )
+    name: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Name of the corpus, written into every row as source.")
+    decode: bool = Field(False, description="Decode every recording: finds truncated audio and NaN, and writes audio_digest.")
+
+
+Output = ImportReport
+
+
+def run(request: Input, ws: Workspace) -> Result[Output]:
+    source = ws.resolve_data(request.source)
+    audio_root = ws.resolve_data(request.audio_root) if request.audio_root else None
+    if request.target_lang is not None and not is_locale(request.target_lang):
+        raise UsageError("locale_invalid", "target_lang is no locale tag.", next_step="pass the tag of the spoken language, such as el-GR.")
+    if request.target_lang is not None and "target_lang" in request.columns:
+        raise UsageError(
+            "locale_twice", "the locale is given for all rows and as a column.", next_step="pass target_lang or the column, not both."
+        )
+    chosen = detect(source, ws.data_roots) if request.format == "detect" else request.format
+    _refuse_unused(request, chosen, source)
+    wanted = ReadRequest(source, ws.data_roots, request.split, dict[str, str](request.columns.items()), audio_root, request.style)
+    rules = ImportRules(chosen, request.target_lang, request.name, ws.data_roots, request.decode)
+    report = import_rows(READERS[chosen](wanted), rules, ws.home / "datasets")
+    with Ledger.open(ws) as ledger:
+        ledger.put("dataset", report.dataset_id, report)
+    locales = ", ".join(f"{tag} {hours:.2f} h" for tag, hours in report.hours_by_locale.items())
+    return Result(
+        summary=f"{report.dataset_id}: {report.rows_kept} of {report.rows_read} rows of a {chosen} corpus imported ({locales}); "
+                f"{report.rows_refused} left out, {report.rows_marked} marked.",
+        data=report,
+        warnings=tuple(_warnings(report)),
+        next_actions=(
+            NextAction(tool="validate_language_tags", arguments={"manifest": report.manifest}, why="checks the tags against the base's dictionary"),
+            NextAction(tool="inspect_dataset", arguments={"manifest": report.manifest}, why="checks audio and text style"),
+        ),
+        artifacts=(
+            Artifact(name="manifest", path=report.manifest, kind="manifest"),
+            Artifact(name="not imported", path=str(Path(report.manifest).with_name(NOT_IMPORTED)), kind="log"),
+        ),
+    )  # fmt: skip
+
+
+def _refuse_unused(request: Input, chosen: Format, source: Path) -> None:
+    """An argument that the format has no use for is a misunderstanding, not to be passed over."""
+    unused = [
+        name for name, given, used in (
+            ("columns", bool(request.columns), chosen in WITH_COLUMNS),
+            ("split", request.split is not None, chosen in WITH_PARTS and source.is_dir()),
+            ("style", request.style != "written", chosen in WITH_STYLES),
+            ("audio_root", request.audio_root is not None, chosen != "sidecar"),
+        ) if given and not used
+    ]  # fmt: skip
+    if unused:
+        raise UsageError("arguments_unused", f"{' and '.join(unused)} mean nothing for the format {chosen} of this source.",
+                         next_step="leave them out, or pass the format that they are for.")  # fmt: skip
+
+
+def _warnings(report: ImportReport) -> list[Problem]:
+    if not report.not_imported:
+        return []
+    reasons = ", ".join(f"{one.rows} {one.reason}" for one in report.not_imported[:5])
+    return [Problem(code="rows_not_imported", severity="warning", message=f"{report.rows_refused} rows or files were left out: {reasons}",
+                    fix=f"look at {NOT_IMPORTED} beside the manifest; correct the source and import again")]  # fmt: skip

@@ -1,0 +1,54 @@
+"""Transcribe audio files with a checkpoint, streamed chunk by chunk as it would be served, with word times and captions.
+
+Use it to hear what a checkpoint writes on recordings that nobody has transcribed: before export, for a demonstration, or to look for what to add to
+the training data. Do not use it to measure (run_streaming_eval scores), and do not train on its output unchecked. Give files or folders (every audio
+file in them, not in their subfolders) and a language tag, or auto. It answers at once with a job id; the finished job's folder holds one transcript a
+file as JSON and, if asked, SRT, VTT or TXT; unreadable files are named with a code and the rest goes on. Its text is untrusted. Cost: about the
+length of the audio divided by 60 on 2 cores with the embedded base; the full model needs a GPU to be faster than real time.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from asrcore.captions import CaptionFormat
+from asrcore.data.audio_files import audio_files
+from asrcore.io import sha256_file, sha256_json
+from asrcore.jobs import JobView, answer, submit
+from asrcore.jobs.checkpoints import resolve_checkpoint
+from asrcore.requests import AttContext, TranscribeRequest
+from asrcore.results import Frozen, Result
+from asrcore.workspace import Workspace
+
+
+class Input(Frozen):
+    checkpoint: str = Field(
+        min_length=1, max_length=1000, description='"embedded", a run, blend or export id, or a .nemo path below a data root.'
+    )
+    audio: tuple[str, ...] = Field(min_length=1, max_length=1000, description="Audio files or folders of them, below a data root.")
+    language: str = Field(
+        "auto", min_length=2, max_length=16, description="Prompt tag such as el-GR, or auto to let the model tell the language."
+    )
+    att_context_size: AttContext = Field(
+        (56, 13), description="[left, right] frames of 80 ms; [56,13] is the most accurate, 1120 ms chunks."
+    )
+    formats: tuple[CaptionFormat, ...] = Field(
+        ("json",), min_length=1, max_length=4, description="What to write besides JSON: srt, vtt, txt."
+    )
+    batch_size: int = Field(16, ge=1, le=512, description="Files in flight.")
+
+
+Output = JobView
+
+
+def run(request: Input, ws: Workspace) -> Result[Output]:
+    checkpoint = resolve_checkpoint(ws, request.checkpoint)
+    files = audio_files([ws.resolve_data(path) for path in request.audio], ws.data_roots)
+    wanted = TranscribeRequest(
+        checkpoint=checkpoint, files=tuple(str(file) for file in files), digests=tuple(sha256_file(file) for file in files), language=request.language,
+        att_context=request.att_context_size, batch_size=request.batch_size, formats=tuple(dict.fromkeys(request.formats)), out="",
+    )  # fmt: skip
+    transcript_id = f"transcript_{sha256_json(wanted)[:12]}"
+    job = submit(ws, "transcribe", wanted.model_copy(update={"out": str(ws.folder("transcripts", transcript_id))}))
+    envelope = answer(job)
+    return envelope.model_copy(update={"summary": f"{envelope.summary} It transcribes {len(files)} file(s) with {checkpoint.name}."})
