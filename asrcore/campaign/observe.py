@@ -151,7 +151,7 @@ def _mean(points: Sequence[Point], hours: float) -> float:
 
 
 def _target(c: Comparison) -> TargetSeen:
-    return TargetSeen(verdict=c.verdict, before_percent=c.base.percent, percent=c.tuned.percent, gain_points=-c.delta_points, gain95=(-c.ci95[1], -c.ci95[0]),
+    return TargetSeen(verdict=c.verdict, before_percent=c.base.percent, percent=c.tuned.percent, gain_points=0.0 - c.delta_points, gain95=(-c.ci95[1], -c.ci95[0]),
                       words=c.words, more_words=c.more_words)  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Campaigns with a known truth: a learning curve, test sets of speakers with luck of their own, runs that differ by seed, guards that are sometimes
 forgotten and data that is sometimes poisoned. An agent does what the engine says until it says stop.
 
-    python -m tests.campaign.simulate 1 500        figures of these seeds as JSON
+    python -m tests.campaign.simulate 1 500            figures of these seeds as JSON
+    python -m tests.campaign.simulate 1 300 nothing    the same in a world where no data helps
 
 Errors are drawn word by word and go through the same bootstrap, verdicts, curve and rules as real evals; only files and transcripts are left out.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -123,13 +124,14 @@ class Tally:
         }  # fmt: skip
         counts = {name: value for name, value in asdict(self).items() if isinstance(value, int | dict)}
         return {name: round(100 * part / whole, 1) if whole else None for name, (part, whole) in shares.items()} | {
-            "median_gain_width": round(float(np.median(self.gain_widths)), 2), "median_error_width": round(float(np.median(self.error_widths)), 2)} | counts  # fmt: skip
+            "median_gain_width": round(float(np.median(self.gain_widths or [0])), 2), "median_error_width": round(float(np.median(self.error_widths or [0])), 2),
+        } | counts  # fmt: skip
 
 
 class World:
-    """One campaign's truth, drawn from its seed."""
+    """One campaign's truth, drawn from its seed. With `brings` false more data brings nothing at all: every promotion is wrong."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, brings: bool = True) -> None:
         self.rng = rng = np.random.default_rng(seed)
         self.first = float(rng.choice([2.0, 5.0, 10.0]))
         self.b, self.c = rng.uniform(0.25, 0.9), rng.uniform(3, 12)
@@ -139,7 +141,10 @@ class World:
         self.target = Sample(rng, (60, 150), (100, 300), 0.08)
         self.guards = [Sample(rng, (60, 120), (100, 250), 0.05) for _ in range(2)]
         self.guard_rates = rng.uniform(5, 12, size=2).tolist()
-        self.base = Trained("base", 0.0, self.error(self.first) * rng.uniform(1.2, 2.0), (0.0, 0.0), "add_data")
+        surplus = rng.uniform(1.2, 2.0)
+        if not brings:
+            self.c, self.above, self.run_sd, surplus = self.c + self.above, 0.0, 0.0, 1.0
+        self.base = Trained("base", 0.0, self.error(self.first) * surplus, (0.0, 0.0), "add_data")
         self.count = 0
 
     def error(self, hours: float) -> float:
@@ -295,14 +300,13 @@ def finish(world: World, hours: float, rule: str, tally: Tally) -> None:
     tally.at_plateau += rule != "never" and abs(offset) <= 1
 
 
-def run(seeds: Iterable[int], progress: Callable[[int], None] = lambda seed: None) -> Tally:
+def run(seeds: Iterable[int], brings: bool = True) -> Tally:
     """All campaigns of these seeds, with fewer bootstrap replications than in use (they only blunt the bounds a little)."""
     tally = Tally()
     usual, bootstrap.REPLICATIONS = bootstrap.REPLICATIONS, REPLICATIONS
     try:
         for seed in seeds:
-            play(World(seed), tally)
-            progress(seed)
+            play(World(seed, brings), tally)
     finally:
         bootstrap.REPLICATIONS = usual
     return tally
@@ -310,4 +314,4 @@ def run(seeds: Iterable[int], progress: Callable[[int], None] = lambda seed: Non
 
 if __name__ == "__main__":
     first, final = map(int, sys.argv[1:3])
-    print(json.dumps(run(range(first, final + 1)).figures(), indent=1))
+    print(json.dumps(run(range(first, final + 1), brings="nothing" not in sys.argv[3:]).figures(), indent=1))

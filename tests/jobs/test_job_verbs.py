@@ -84,7 +84,7 @@ def test_an_id_that_is_none_is_refused_before_anything_is_read(ws: Any, tool: st
 
 
 def test_an_empty_workspace_lists_nothing_and_stays_empty(ws: Any) -> None:
-    for kind in ("dataset", "set", "shards", "plan", "run", "eval", "comparison", "replay", "export", "report", "job"):
+    for kind in ("dataset", "set", "shards", "plan", "run", "blend", "base", "eval", "comparison", "replay", "export", "report", "campaign", "decision", "job"):
         result = registry.call("list_objects", {"kind": kind}, ws)
         assert (result.data.objects, result.truncated) == ((), False)
         assert result.summary.startswith(f"No {kind} objects")

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"torch", "torchaudio", "nemo", "lhotse", "lightning", "pytorch_lightning", "omegaconf", "hydra", "peft", "transformers"}
 SURFACES = {"asrtune", "mcp", "typer", "click", "rich"}
-ROOMS = {"data", "recipe", "jobs", "model", "score", "export", "report"}
+ROOMS = {"campaign", "data", "recipe", "jobs", "model", "score", "export", "report"}
 MAX_LINES = 500
 
 
