@@ -63,7 +63,7 @@ base-data: $(STAMP) .venv/.synth ## synthetic speech to pre-train the embedded b
 sets: $(STAMP) .venv/.synth ## re-make the synthetic sets that ship in the package
 	$(BIN)/python -m asrcore.embedded.sets ship $(SET_FOLDER)
 
-base: $(STAMP) ## pre-train asrcore/embedded/base.nemo from nothing; needs base-data, about an hour on 2 cores
+base: $(STAMP) ## pre-train asrcore/embedded/base.nemo from nothing; needs base-data, 1 to 2 hours on 2 cores
 	$(KEEP_MEMORY) $(BIN)/python -m asrcore.model.pretrain_embedded $(BUILD)/pretrain asrcore/embedded/base.nemo
 
 .venv/.synth: $(STAMP)

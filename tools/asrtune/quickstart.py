@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 MARGIN_POINTS = 3.0
 """The quickstart's declared margin: its guard sets hold 1,550 words each, far too few to prove a smaller one."""
-REPLAY_SHARE = 0.35
+REPLAY_SHARE = 0.5
 STEPS = 260
-PEAK_LR = 5e-4
+PEAK_LR = 2e-4
 CONTEXTS = ((56, 0), (56, 3), (56, 13))
 BATCH = 32
 NEXT_COMMAND = "asrtune inspect-dataset YOUR/train.jsonl --base nvidia/nemotron-3.5-asr-streaming-0.6b   # or a path to a .nemo"
