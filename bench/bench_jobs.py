@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from asrcore.jobs import Ledger, list_jobs, store
 from asrcore.results import Frozen
 from asrcore.workspace import Config, Workspace

@@ -5,15 +5,15 @@ A failed seed is replayed by `pytest -m slow tests/jobs/test_kill_storm.py -k se
 
 from __future__ import annotations
 
+import json
 import random
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from asrcore.jobs import ENDED, JobView, get_job, resume_job, submit
+from asrcore.jobs import ENDED, JobView, get_job, process, resume_job, submit
 
 pytestmark = pytest.mark.slow
 
@@ -29,8 +29,8 @@ def strike(jobs: Any, job_id: str, victim: str) -> None:
     order = {"supervisor": supervisor, "child": child, "both": [*supervisor, *child], "child first": [*child, *supervisor], "nobody": []}[
         victim
     ]
-    for process in order:
-        process.send(signal.SIGKILL, group=True)
+    for one in order:
+        one.send(signal.SIGKILL, group=True)
 
 
 def settled(jobs: Any, job_id: str) -> JobView:
@@ -87,22 +87,16 @@ def test_a_job_hit_at_a_random_moment_ends_right_and_can_be_finished(jobs: Any, 
     assert not living(set(starts))
 
 
-def test_a_child_whose_supervisor_died_before_it_was_written_down_does_nothing(tmp_path: Path) -> None:
-    import json
-    import sys
-
-    from asrcore.jobs import process
-
-    probe = str(Path(__file__).parent / "probe")
+@pytest.mark.parametrize(("speaks", "code", "done"), [(False, 143, []), (True, 0, ["start", "a", "b", "c", "end"])])
+def test_a_child_whose_supervisor_died_before_it_was_written_down_does_nothing(
+    jobs: Any, tmp_path: Path, speaks: bool, code: int, done: list[str]
+) -> None:
     request = tmp_path / "request.json"
-    request.write_text(json.dumps({"do": "marks", "out": str(tmp_path)}), encoding="utf-8")
-    for speak, code in ((lambda gate: None, 143), (process.Gate.let_go, 0)):
-        run: Callable[[process.Gate], None] = speak
-        gate = process.Gate()
-        command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {probe!r}); sys.argv[1:] = [{str(request)!r}]; import runpy; "
-                   "runpy.run_module('asrtune_probe', run_name='__main__')"]  # fmt: skip
-        started = process.start_detached(command, tmp_path, tmp_path / "log.txt", gate=gate.reader)
-        run(gate)
-        gate.close()
-        assert started.wait() == code, (tmp_path / "log.txt").read_text(encoding="utf-8")
-    assert [name for name, _ in marks(tmp_path)] == ["start", "a", "b", "c", "end"]
+    request.write_text(json.dumps(jobs.request("marks", out=str(tmp_path))), encoding="utf-8")
+    gate = process.Gate()
+    started = process.start_detached(process.python_module("asrtune_probe", str(request)), tmp_path, tmp_path / "log.txt", gate=gate.reader)
+    if speaks:
+        gate.let_go()
+    gate.close()
+    assert started.wait() == code, (tmp_path / "log.txt").read_text(encoding="utf-8")
+    assert [name for name, _ in marks(tmp_path)] == done
