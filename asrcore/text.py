@@ -52,6 +52,24 @@ class ScriptCount(NamedTuple):
     letters: int
 
 
+class _Kept(dict[int, int]):
+    """Code point -> itself for letters, digits and marks, else a space; filled as characters are met."""
+
+    def __missing__(self, code: int) -> int:
+        character = chr(code)
+        kept = code if character.isalnum() or unicodedata.category(character).startswith("M") else 0x20
+        self[code] = kept
+        return kept
+
+
+_KEPT = _Kept()
+
+
+def bare(text: str) -> str:
+    """Letters, digits and marks only, case folded, single spaces."""
+    return " ".join(unicodedata.normalize("NFC", text).casefold().translate(_KEPT).split())
+
+
 def language(locale: str) -> str:
     """`el` of `el-GR`."""
     return re.split(r"[-_]", locale, maxsplit=1)[0].lower()

@@ -68,10 +68,8 @@ class Study:
     def blends(self, run: TrainResult) -> Iterator[tuple[float, str]]:
         """Alpha and blend id, rising."""
         self.loop.job("blend_checkpoints", base="embedded", tuned=[run.run_id], alphas=list(ALPHAS))
-        found = {(row.data["alpha"], row.id) for row in Ledger.open(self.loop.ws).list("blend", 1000)
-                 if [c.name for c in Blend.model_validate(row.data).tuned] == [run.best.name]
-                 and Blend.model_validate(row.data).tuned[0].sha256 == run.best.sha256}  # fmt: skip
-        yield from sorted(found)
+        made = [(Blend.model_validate(row.data), row.id) for row in Ledger.open(self.loop.ws).list("blend", 1000)]
+        yield from sorted((blend.alpha, name) for blend, name in made if [c.sha256 for c in blend.tuned] == [run.best.sha256])
 
 
 def surfaces(study: Study, seeds: list[int]) -> None:

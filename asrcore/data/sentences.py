@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
-from asrcore.text import LOCALE_TAG, language
+from asrcore.text import LOCALE_TAG, bare, language
 
 GRAM_WORDS = 8
 """Length of a telling word sequence (the contamination check of NeMo's SALM uses 8)."""
@@ -18,23 +17,9 @@ MIN_CHARACTERS = 8
 _UNSPACED = frozenset({"zh", "ja", "th", "km"})
 
 
-class _Kept(dict[int, int]):
-    """Code point -> itself for letters, digits and marks, else a space; filled as characters are met."""
-
-    def __missing__(self, code: int) -> int:
-        character = chr(code)
-        kept = code if character.isalnum() or unicodedata.category(character).startswith("M") else 0x20
-        self[code] = kept
-        return kept
-
-
-_KEPT = _Kept()
-
-
 def sentence(text: str) -> str:
     """Letters, digits and marks only, case folded, single spaces; locale tags taken out."""
-    plain = LOCALE_TAG.sub(" ", text) if "<" in text else text
-    return " ".join(unicodedata.normalize("NFC", plain).casefold().translate(_KEPT).split())
+    return bare(LOCALE_TAG.sub(" ", text) if "<" in text else text)
 
 
 def telling(plain: str, locale: str) -> bool:

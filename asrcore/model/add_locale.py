@@ -9,6 +9,7 @@ Either way the first decode is, to the bit, what the neighbour's tag gives; trai
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from omegaconf import open_dict
 
 from asrcore import io
+from asrcore.checkpoint import read_checkpoint
 from asrcore.errors import NotReadyError
 from asrcore.fingerprint import check_ref, require_unchanged
 from asrcore.jobs.child import Reporter, main
@@ -30,22 +32,22 @@ def run(request: AddLocaleRequest, reporter: Reporter) -> AddLocaleResult:
     started, out = time.monotonic(), Path(request.out)
     require_unchanged(check_ref(request.base), next_step="put the original base back and call add_locale again.")
     reporter.event("add locale", 0, 1)
+    slot = slot_of(request, read_checkpoint(Path(request.base.path)).prompt_dictionary)
     if not out.exists():
         io.require_disk(out.parent, 2 * Path(request.base.path).stat().st_size)
         model = restore(Path(request.base.path))
-        give_slot(model, request)
+        give_slot(model, request, slot)
         with io.atomic_folder(out) as part:
             model.save_to(str(part / FILE))
     ref = CheckpointRef(name=f"{request.base.name} with {request.locale}", path=str(out / FILE), sha256=io.sha256_file(out / FILE))
     reporter.event("add locale", 1, 1)
     return AddLocaleResult(checkpoint=ref, base=request.base, locale=request.locale, neighbour=request.neighbour, way=request.way,
-                           slot=slot_of(request, prompt_slots_of(Path(request.base.path))), seconds=round(time.monotonic() - started, 2))  # fmt: skip
+                           slot=slot, seconds=round(time.monotonic() - started, 2))  # fmt: skip
 
 
-def give_slot(model: Any, request: AddLocaleRequest) -> None:
+def give_slot(model: Any, request: AddLocaleRequest, slot: int) -> None:
     """Edits the model in place: dictionaries, and for `own_slot` the column of the prompt layer."""
-    slots = prompt_slots(model)
-    slot, neighbour = slot_of(request, slots), slots[request.neighbour]
+    neighbour = prompt_slots(model)[request.neighbour]
     # Decoding reads model_defaults; NeMo's loaders read the copy in their own section (NeMo 3.0, rnnt_bpe_models_prompt.py).
     with open_dict(model.cfg):
         for section in (model.cfg.model_defaults, *(model.cfg.get(name) for name in ("train_ds", "validation_ds", "test_ds"))):
@@ -58,7 +60,7 @@ def give_slot(model: Any, request: AddLocaleRequest) -> None:
             weight[:, first + slot] = weight[:, first + neighbour]
 
 
-def slot_of(request: AddLocaleRequest, slots: dict[str, int]) -> int:
+def slot_of(request: AddLocaleRequest, slots: Mapping[str, int]) -> int:
     """The neighbour's slot, or the one the dictionary has for the tag, or the first that no tag has. Raises `no_free_slot`."""
     if request.way == "alias":
         return slots[request.neighbour]
@@ -69,12 +71,6 @@ def slot_of(request: AddLocaleRequest, slots: dict[str, int]) -> int:
         raise NotReadyError("no_free_slot", f"all {request.num_prompts} prompt slots have a tag.",
                             next_step='call add_locale with way "alias", which re-uses the neighbour\'s slot.')  # fmt: skip
     return free[0]
-
-
-def prompt_slots_of(path: Path) -> dict[str, int]:
-    from asrcore.checkpoint import read_checkpoint
-
-    return dict(read_checkpoint(path).prompt_dictionary)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ packed from). The same sentence spoken twice is no leak by itself (short phrases
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 from asrcore.errors import Problem
 from asrcore.manifest import Row
 from asrcore.requests import ShardsResult
+from asrcore.text import bare
 
 SAME_DURATION_S = 0.011
 MOST_KNOWN_SENTENCES = 0.5
@@ -30,18 +30,12 @@ class ShardRows(NamedTuple):
     most_characters: int
 
 
-def sentence(text: str) -> str:
-    """Letters, digits and marks only, case folded."""
-    kept = (c if c.isalnum() or unicodedata.category(c).startswith("M") else " " for c in unicodedata.normalize("NFC", text).casefold())
-    return " ".join("".join(kept).split())
-
-
 def scan_shards(shards: ShardsResult, dev: Sequence[Row], dev_file: Path, max_duration: float) -> ShardRows:
     """Overlap problems by dev line (errors for the same recording, one warning or error for known sentences), and the longest rows."""
     ids = {row.utterance.id: row.line for row in dev if row.utterance.id is not None}
     sentences: dict[str, list[Row]] = {}
     for row in dev:
-        sentences.setdefault(sentence(row.utterance.text), []).append(row)
+        sentences.setdefault(bare(row.utterance.text), []).append(row)
     same: dict[int, str] = {}
     known: set[int] = set()
     longest, too_long, characters = 0.0, 0, 0
@@ -51,7 +45,7 @@ def scan_shards(shards: ShardsResult, dev: Sequence[Row], dev_file: Path, max_du
         longest, characters = max(longest, min(seconds, max_duration)), max(characters, len(text))
         if (line := ids.get(str(fields.get("id")))) is not None:
             same[line] = "id"
-        for row in sentences.get(sentence(text), ()):
+        for row in sentences.get(bare(text), ()):
             known.add(row.line)
             if abs(row.utterance.duration - seconds) < SAME_DURATION_S and row.utterance.speaker == fields.get("speaker"):
                 same.setdefault(row.line, "text, speaker and duration")

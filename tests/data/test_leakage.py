@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from asrcore.data.leakage import KINDS, Decoding, LeakReport, compare_sets
 from asrcore.data.sentences import GRAM_WORDS, grams, sentence, telling
 from asrcore.errors import AsrtuneError
-from asrcore.recipe.overlap import sentence as sentence_of_plans
+from asrcore.text import bare as sentence_of_plans
 from tests.data.speech import RATE, manifest, noise, row
 
 LONG = "ένα δύο τρία τέσσερα πέντε έξι επτά οκτώ εννέα δέκα"

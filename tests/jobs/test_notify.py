@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 
 from asrcore.errors import UsageError
 from asrcore.jobs import submit
-from asrcore.workspace import load_config
+from asrcore.jobs.notify import Notice, notify
+from asrcore.workspace import Notify, load_config
 
 
 class Receiver:
@@ -51,6 +53,10 @@ def receiver(request: pytest.FixtureRequest) -> Iterator[Receiver]:
     receiver.server.server_close()
 
 
+def ended(state: str) -> Notice:
+    return Notice(event="job_ended", job_id="job_1", kind="train", attempt=1, state=state, code="x", time=datetime(2026, 1, 1, tzinfo=UTC))
+
+
 def configure(jobs: Any, text: str) -> None:
     (jobs.ws.base_folder / "asrtune.toml").write_text(f"[notify]\n{text}\n", encoding="utf-8")
 
@@ -68,7 +74,7 @@ def test_the_webhook_gets_the_end_of_a_job_once(jobs: Any, receiver: Receiver, d
 
 
 @pytest.mark.parametrize("receiver", [[503]], indirect=True)
-def test_a_webhook_that_is_down_for_a_moment_is_asked_again(jobs: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_webhook_that_is_down_for_a_moment_is_asked_again(jobs: Any, receiver: Receiver) -> None:
     configure(jobs, f'webhook = "{receiver.url}"')
     assert jobs.ended(submit(jobs.ws, "probe", jobs.request("finish")).job_id).state == "succeeded"
     assert receiver.told.wait(60)
@@ -76,43 +82,17 @@ def test_a_webhook_that_is_down_for_a_moment_is_asked_again(jobs: Any, receiver:
 
 
 def test_the_command_gets_the_notice_on_its_stdin_and_no_shell_reads_it(jobs: Any, tmp_path: Path) -> None:
-    from asrcore.jobs.notify import Notice, notify
-    from asrcore.workspace import Notify
-
     out = tmp_path / "told; rm -rf .json"
     program = (sys.executable, "-c", "import sys; open(sys.argv[1], 'wb').write(sys.stdin.buffer.read())", str(out))
-    notice = Notice.model_validate(
-        {
-            "event": "job_ended",
-            "job_id": "job_1",
-            "kind": "train",
-            "attempt": 1,
-            "state": "failed",
-            "code": "x",
-            "time": "2026-01-01T00:00:00Z",
-        }
-    )
+    notice = ended("failed")
     assert notify(Notify(command=program), notice, lambda seconds: None) == []
     assert Notice.model_validate_json(out.read_bytes()) == notice
 
 
 def test_nobody_is_told_what_was_not_asked_for(tmp_path: Path) -> None:
-    from asrcore.jobs.notify import Notice, notify
-    from asrcore.workspace import Notify
-
     out = tmp_path / "told"
     program = (sys.executable, "-c", "import sys; open(sys.argv[1], 'w')", str(out))
-    notice = Notice.model_validate(
-        {
-            "event": "job_ended",
-            "job_id": "job_1",
-            "kind": "train",
-            "attempt": 1,
-            "state": "cancelled",
-            "code": None,
-            "time": "2026-01-01T00:00:00Z",
-        }
-    )
+    notice = ended("cancelled")
     notify(Notify(command=program, on=("failed",)), notice, lambda seconds: None)
     assert not out.exists()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,13 +17,6 @@ pytestmark = pytest.mark.heavy
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(tmp_path_factory.mktemp("train"))
-
-
-@pytest.fixture(scope="module")
-def base_weights(bench: Bench) -> dict[str, Any]:
-    from asrcore.model.restore import restore
-
-    return restore(Path(bench.base.path), threads=1).state_dict()
 
 
 @pytest.fixture(scope="module")
