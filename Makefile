@@ -57,13 +57,13 @@ docs: $(STAMP) ## regenerate the generated pages (tests fail when they are stale
 	$(BIN)/python docs/reference/build_errors.py
 	$(BIN)/python docs/reference/build_traps.py
 
-base-data: $(STAMP) .venv/.synth ## synthetic speech to pre-train the embedded base, about 1 GB in build/pretrain
+base-data: $(STAMP) .venv/.synth ## synthetic speech to pre-train the embedded base, about 4 GB in build/pretrain
 	$(BIN)/python -m asrcore.embedded.sets pretrain $(BUILD)/pretrain
 
 sets: $(STAMP) .venv/.synth ## re-make the synthetic sets that ship in the package
 	$(BIN)/python -m asrcore.embedded.sets ship $(SET_FOLDER)
 
-base: $(STAMP) ## pre-train asrcore/embedded/base.nemo from nothing; needs base-data, 1 to 2 hours on 2 cores
+base: $(STAMP) ## pre-train asrcore/embedded/base.nemo from nothing; needs base-data, 110 minutes whatever the machine
 	$(KEEP_MEMORY) $(BIN)/python -m asrcore.model.pretrain_embedded $(BUILD)/pretrain asrcore/embedded/base.nemo
 
 .venv/.synth: $(STAMP)

@@ -222,6 +222,11 @@ class Blend(Frozen):
     base: CheckpointRef
     tuned: tuple[CheckpointRef, ...]
 
+    @property
+    def blend_id(self) -> str:
+        """Its name in the ledger, from its weights."""
+        return f"blend_{self.checkpoint.sha256[:12]}"
+
 
 class BlendResult(Frozen):
     blends: tuple[Blend, ...]

@@ -1,7 +1,7 @@
 """Which synthetic sets exist and how they are written (pipeline step 3 of 3: grammar -> synth -> sets).
 
-`python -m asrcore.embedded.sets pretrain OUT` makes the training audio of the embedded base (WAV, about 1 GB, not committed).
-`python -m asrcore.embedded.sets ship OUT` makes the sets that ship in the package (Opus and GSM, < 15 MB, committed): OUT/NAME.tar each, and
+`python -m asrcore.embedded.sets pretrain OUT` makes the training audio of the embedded base (WAV, about 4 GB, not committed).
+`python -m asrcore.embedded.sets ship OUT` makes the sets that ship in the package (Opus and GSM, < 15 MB, committed): OUT/NAME.tar.xz each, and
 OUT/sets.json with what is in them.
 """
 
@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 import soundfile as sf
 
-from asrcore.embedded import grammar, synth
+from asrcore.embedded import grammar, synth, voices
 
 Channel = Literal["wideband", "telephone"]
 
@@ -38,19 +38,19 @@ class SetSpec:
 
 
 PRETRAIN: tuple[SetSpec, ...] = (
-    SetSpec("pretrain_en-US", "en-US", "train", "wideband", 60_000, 1),
-    SetSpec("pretrain_es-ES", "es-ES", "train", "wideband", 60_000, 1),
-    SetSpec("pretrain_bg-BG", "bg-BG", "train", "wideband", 60_000, 1),
-    SetSpec("pretrain_el-GR", "el-GR", "train", "wideband", 45_000, 1),
+    SetSpec("pretrain_en-US", "en-US", "train", "wideband", 90_000, 1),
+    SetSpec("pretrain_es-ES", "es-ES", "train", "wideband", 120_000, 1),
+    SetSpec("pretrain_bg-BG", "bg-BG", "train", "wideband", 90_000, 1),
+    SetSpec("pretrain_el-GR", "el-GR", "train", "wideband", 70_000, 1),
 )
 SHIPPED: tuple[SetSpec, ...] = (
-    SetSpec("el-GR_telephone_train", "el-GR", "train", "telephone", 4_500, 11),
-    SetSpec("el-GR_telephone_dev", "el-GR", "train", "telephone", 350, 12),
+    SetSpec("el-GR_telephone_train", "el-GR", "train", "telephone", 4_800, 11),
+    SetSpec("el-GR_telephone_dev", "el-GR", "train", "telephone", 900, 12),
     SetSpec("el-GR_telephone_test", "el-GR", "test", "telephone", 1_550, 13),
     SetSpec("el-GR_clean_test", "el-GR", "test", "wideband", 1_550, 14),
-    SetSpec("en-US_replay_train", "en-US", "train", "wideband", 700, 15),
-    SetSpec("es-ES_replay_train", "es-ES", "train", "wideband", 700, 15),
-    SetSpec("bg-BG_replay_train", "bg-BG", "train", "wideband", 700, 15),
+    SetSpec("en-US_replay_train", "en-US", "train", "wideband", 1_700, 15),
+    SetSpec("es-ES_replay_train", "es-ES", "train", "wideband", 1_700, 15),
+    SetSpec("bg-BG_replay_train", "bg-BG", "train", "wideband", 1_700, 15),
     SetSpec("el-GR_replay_train", "el-GR", "train", "wideband", 500, 15),
     SetSpec("en-US_guard_test", "en-US", "test", "wideband", 1_550, 16),
     SetSpec("es-ES_guard_test", "es-ES", "test", "wideband", 1_550, 16),
@@ -60,22 +60,22 @@ SHIPPED: tuple[SetSpec, ...] = (
 
 def make(spec: SetSpec, folder: Path, encoding: Literal["wav", "shipped"]) -> dict[str, object]:
     """Writes `folder/NAME/*.{wav,ogg}` and `folder/NAME/manifest.json`; returns counts. Deterministic for one espeak version."""
-    espeak = synth.Espeak()
+    espeak = synth.Espeak(spec.locale)
     rng = np.random.default_rng([spec.seed, *spec.name.encode()])
-    voices = synth.TEST_VOICES if spec.part == "test" else synth.TRAIN_VOICES
+    cast = voices.TEST if spec.part == "test" else tuple(rng.permutation(voices.NAMED_TRAIN + voices.drawn_train(spec.locale)))
     language = synth.ESPEAK_LANGUAGE[spec.locale]
     out = folder / spec.name
     out.mkdir(parents=True, exist_ok=True)
     babble = np.concatenate([
         espeak.say(text, f"{language}+{voice}", 180, 50)
-        for text, voice in zip(itertools.islice(grammar.load(spec.locale).sentences("train", 99), 12), itertools.cycle(synth.TRAIN_VOICES))
+        for text, voice in zip(itertools.islice(grammar.load(spec.locale).sentences("train", 99), 12), itertools.cycle(voices.NAMED_TRAIN))
     ])
     rows: list[dict[str, object]] = []
     words = 0
     for index, text in enumerate(grammar.load(spec.locale).sentences(spec.part, spec.seed)):
         if words >= spec.words:
             break
-        voice = voices[index % len(voices)]
+        voice = cast[index % len(cast)]
         audio = espeak.say(text, f"{language}+{voice}", int(rng.integers(150, 200)), int(rng.integers(30, 70)))
         audio = audio * np.float32(10 ** (rng.uniform(-12, 3) / 20))
         name, rate = _write(audio, out, f"{index:05d}", spec.channel, encoding, rng, babble)
@@ -109,8 +109,11 @@ def _write(
 
 
 def pack(folder: Path, tar: Path) -> None:
-    """One set as a tar without times or owners; members `NAME/manifest.json` and `NAME/*`, sorted."""
-    with tarfile.open(tar, "w") as archive:
+    """One set as an xz tar without times or owners; members `NAME/manifest.json` and `NAME/*`, sorted.
+
+    xz does nothing for the audio, but a tar of small files is a tenth headers and padding.
+    """
+    with tarfile.open(tar, "w:xz", preset=9) as archive:
         for file in sorted(folder.iterdir()):
             member = tarfile.TarInfo(f"{folder.name}/{file.name}")
             data = file.read_bytes()
@@ -132,7 +135,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for spec in SHIPPED:
             facts.append(make(spec, Path(folder), "shipped"))
-            pack(Path(folder) / spec.name, out / f"{spec.name}.tar")
+            pack(Path(folder) / spec.name, out / f"{spec.name}.tar.xz")
             print(json.dumps(facts[-1]), flush=True)
     (out / "sets.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return 0

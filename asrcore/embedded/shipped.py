@@ -44,7 +44,7 @@ def unpack(folder: Path) -> dict[str, Path]:
     for facts in set_facts():
         target = folder / facts.set
         if not target.exists():
-            source = resources.files("asrcore.embedded").joinpath(f"sets/{facts.set}.tar")
+            source = resources.files("asrcore.embedded").joinpath(f"sets/{facts.set}.tar.xz")
             with io.atomic_folder(target) as part, source.open("rb") as file, tarfile.open(fileobj=file) as archive:
                 for member in archive.getmembers():
                     content = archive.extractfile(member)

@@ -9,6 +9,9 @@ from __future__ import annotations
 import ctypes
 import importlib
 import io
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,32 +20,31 @@ import soundfile as sf
 import soxr
 from scipy.signal import butter, sosfilt  # pyright: ignore[reportUnknownVariableType]
 
+from asrcore.embedded import voices
+
 Audio = npt.NDArray[np.float32]
 WIDEBAND_HZ = 16_000
 TELEPHONE_HZ = 8_000
-
-TRAIN_VOICES: tuple[str, ...] = tuple(
-    "m1 m2 m4 m5 m6 m7 m8 f1 f3 f4 f5 Alex Alicia Annie Denis Diogo Gene Henrique Hugo Jacky Lee Marco Mario Mike Nguyen Reed linda david "
-    "john max paul pedro quincy rob robert edward ian iven boris caleb benjamin antonio anika aunty norbert marcelo sandro travis".split()
-)
-TEST_VOICES: tuple[str, ...] = ("m3", "f2", "Andrea", "Michael", "steph", "adam", "belinda", "zac", "victor", "miguel", "gustave", "shelby")
-"""espeak voice variants; the two lists share none, and test sets draw from the second only."""
 ESPEAK_LANGUAGE = {"en-US": "en-us", "es-ES": "es", "bg-BG": "bg", "el-GR": "el"}
 
 
 class Espeak:
-    """In-process espeak-ng. Not thread safe: one instance a process."""
+    """In-process espeak-ng with its own voice variants and the drawn ones of one locale. Not thread safe; the last instance of a process counts."""
 
     _SYNCHRONOUS = 2
     _UTF8 = 1
 
-    def __init__(self) -> None:
+    def __init__(self, locale: str) -> None:
         try:
             espeakng_loader: Any = importlib.import_module("espeakng_loader")
         except ImportError as error:
             raise RuntimeError("synthesis needs the development extra: pip install 'asrtune[synth]'") from error
         self._lib: Any = ctypes.cdll.LoadLibrary(espeakng_loader.get_library_path())
-        self.rate: int = self._lib.espeak_Initialize(self._SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
+        self._data = tempfile.TemporaryDirectory(prefix="asrtune-espeak-")
+        data = Path(self._data.name) / "espeak-ng-data"
+        shutil.copytree(espeakng_loader.get_data_path(), data)
+        voices.write_drawn(locale, data / "voices" / "!v")
+        self.rate: int = self._lib.espeak_Initialize(self._SYNCHRONOUS, 0, str(data).encode(), 0)
         self._parts: list[npt.NDArray[np.int16]] = []
         callback_type = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 

@@ -9,6 +9,7 @@ from typing import Any
 from asrcore.jobs.ledger import Kind, Ledger, put_object
 from asrcore.jobs.outcome import Outcome, Why, attempt_folder, judge
 from asrcore.jobs.store import ENDED, Job, advance
+from asrcore.requests import Blend
 
 
 def finalise(ledger: Ledger, home: Path, job: Job, exit_code: int | None, why: Why | None) -> Outcome | None:
@@ -25,7 +26,7 @@ def finalise(ledger: Ledger, home: Path, job: Job, exit_code: int | None, why: W
 
 
 def objects_of(job_kind: str, request: Mapping[str, Any], result: dict[str, Any]) -> Iterator[tuple[Kind, str, dict[str, Any]]]:
-    """The ledger rows of a valid result. A blend's id comes from its weights, a base's and an export's is the name of its folder."""
+    """The ledger rows of a valid result. A base's and an export's id is the name of its folder."""
     match job_kind:
         case "build_shards":
             yield "shards", result["shards_id"], result
@@ -36,7 +37,7 @@ def objects_of(job_kind: str, request: Mapping[str, Any], result: dict[str, Any]
                 yield "eval", cell["eval_id"], cell
         case "blend":
             for blend in result["blends"]:
-                yield "blend", f"blend_{blend['checkpoint']['sha256'][:12]}", blend
+                yield "blend", Blend.model_validate(blend).blend_id, blend
         case "add_locale":
             yield "base", Path(request["out"]).name, result
         case "export":

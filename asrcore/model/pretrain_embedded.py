@@ -1,7 +1,8 @@
 """Makes the embedded base: a small checkpoint of the real class, trained from nothing on synthetic speech.
 
-`python -m asrcore.model.pretrain_embedded DATA OUT.nemo [--steps N]`; DATA is the output of `asrcore.embedded.sets pretrain`.
-RNNT loss alone learns to recite the templates; a CTC head on the encoder output makes the encoder listen (docs/log.md).
+`python -m asrcore.model.pretrain_embedded DATA OUT.nemo [--minutes N]`; DATA is the output of `asrcore.embedded.sets pretrain`.
+RNNT loss alone learns to recite the templates; a CTC head on the encoder output makes the encoder listen (docs/log.md). The schedule runs
+by the clock, not by steps, so a slow or shared machine ends in time with a weaker base instead of hours later.
 """
 
 from __future__ import annotations
@@ -28,17 +29,18 @@ from asrcore.model.topology import EMBEDDED, build_config
 Tensor = torch.Tensor
 
 VOCABULARY = 640
-WARM_SHARE = 0.1
-"""This first share of the steps trains CTC alone, on short clean utterances, mostly at the longest context, until the encoder hears tokens."""
-LISTEN_SHARE = 0.5
-"""Up to this share of the steps CTC alone is trained, then RNNT alone: once the encoder listens, the CTC head has done its work (docs/log.md)."""
+WARM_SHARE = 0.05
+"""This first share of the time trains CTC alone, on short clean utterances, mostly at the longest context, until the encoder hears tokens."""
+LISTEN_SHARE = 0.3
+"""Up to this share of the time CTC alone is trained, then RNNT alone: once the encoder listens, the CTC head has done its work (docs/log.md)."""
 WARM_SECONDS = 2.6
 WARM_CONTEXT_PROBS = (0.15, 0.05, 0.1, 0.7)
 SPEED_SHARE, SPEEDS = 0.7, (0.88, 1.14)
-BAND_SHARE, BAND = 0.15, (250.0, 3500.0)
+BAND_SHARE, BAND = 0.25, (250.0, 3500.0)
 """Hz, a little wider than a telephone's."""
 NOISE_SHARE, NOISE_DB = 0.5, (15.0, 40.0)
 BATCH = 16
+RAMP_STEPS = 300
 CONTEXT_PROBS = (0.2, 0.4, 0.2, 0.2)
 """Chance of each att_context_size in a pre-training step, in the order of `locales.TRAINED_CONTEXTS`; 80 ms is the hardest."""
 
@@ -127,10 +129,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=12000)
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--minutes", type=float, default=110.0, help="training time; the rate falls to zero in it")
+    parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--listen-share", type=float, default=LISTEN_SHARE, help="share of the steps with CTC alone")
+    parser.add_argument("--listen-share", type=float, default=LISTEN_SHARE, help="share of the time with CTC alone")
     parser.add_argument("--init", type=Path, help="go on from this .nemo instead of from nothing")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
@@ -147,24 +149,27 @@ def main() -> None:
             model.save_to(str(options.out))
         model = EncDecRNNTBPEModelWithPrompt.restore_from(str(options.out), map_location=torch.device("cpu"))
     corpus = Corpus(manifests, model.tokenizer, dict(locales.PROMPT_DICTIONARY))
-    train(model, corpus, options.steps, options.lr, rng, options.out, 0.0 if options.init else WARM_SHARE, options.listen_share)
+    train(model, corpus, options.minutes * 60, options.lr, rng, options.out, 0.0 if options.init else WARM_SHARE, options.listen_share)
 
 
 def train(
-    model: Any, corpus: Corpus, steps: int, peak_lr: float, rng: random.Random, out: Path, warm_share: float, listen_share: float
+    model: Any, corpus: Corpus, seconds: float, peak_lr: float, rng: random.Random, out: Path, warm_share: float, listen_share: float
 ) -> None:
-    """CTC on the encoder, then RNNT; writes `out` every 500 steps and at the end."""
+    """CTC on the encoder, then RNNT, for `seconds`; writes `out` every 500 steps and at the end."""
     blank = model.tokenizer.vocab_size
     head = torch.nn.Linear(EMBEDDED.d_model, blank + 1)
     parameters = [*model.parameters(), *head.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=peak_lr, betas=(0.9, 0.98), weight_decay=1e-3, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peak_lr, total_steps=steps, pct_start=0.03)
     model.train()
     model.joint._fuse_loss_wer = False
     augmentation, started = model.spec_augmentation, time.monotonic()
     print(f"utterances {len(corpus.audio)} vocabulary {blank} parameters {sum(p.numel() for p in model.parameters())}", flush=True)
-    for step in range(1, steps + 1):
-        warm, listening = step <= warm_share * steps, step <= listen_share * steps
+    step, share = 0, 0.0
+    while share < 1.0:
+        step, share = step + 1, (time.monotonic() - started) / seconds
+        warm, listening = share < warm_share, share < listen_share
+        for group in optimiser.param_groups:
+            group["lr"] = peak_lr * min(1.0, step / RAMP_STEPS) * max(0.0, 1.0 - share)
         model.spec_augmentation = None if warm else augmentation
         model.encoder.att_context_probs = list(WARM_CONTEXT_PROBS if warm else CONTEXT_PROBS)
         audio, audio_lens, tokens, token_lens, plain, plain_lens, slots = corpus.batch(rng, locales.PROMPT_DICTIONARY["auto"], warm)
@@ -181,11 +186,11 @@ def train(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
-        schedule.step()
         if step % 50 == 0:
             print(f"step {step} {'ctc' if listening else 'rnnt'} {loss.item():.2f} seconds {time.monotonic() - started:.0f}", flush=True)
-        if step % 500 == 0 or step == steps:
+        if step % 500 == 0:
             save(model, out)
+    save(model, out)
     print(f"done in {time.monotonic() - started:.0f} s", flush=True)
 
 
