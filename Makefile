@@ -25,7 +25,7 @@ $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "asrtune needs Python 3.11 or later; name one: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 4; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,export]'
 	@rm -f .venv/.asrtune-* && touch $@
 
 quickstart: $(STAMP) ## the whole loop on the embedded base and synthetic speech, minutes on a laptop
@@ -56,6 +56,8 @@ fmt: $(STAMP) ## apply ruff's safe fixes and the formatter
 docs: $(STAMP) ## regenerate the generated pages (tests fail when they are stale)
 	$(BIN)/python docs/reference/build_errors.py
 	$(BIN)/python docs/reference/build_traps.py
+	$(BIN)/python -m asrtune.registry --write
+	$(BIN)/python -m asrtune.manifests --write
 
 base-data: $(STAMP) .venv/.synth ## synthetic speech to pre-train the embedded base, about 4 GB in build/pretrain
 	$(BIN)/python -m asrcore.embedded.sets pretrain $(BUILD)/pretrain
@@ -67,7 +69,7 @@ base: $(STAMP) ## pre-train asrcore/embedded/base.nemo from nothing; needs base-
 	$(KEEP_MEMORY) $(BIN)/python -m asrcore.model.pretrain_embedded $(BUILD)/pretrain asrcore/embedded/base.nemo
 
 .venv/.synth: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,synth]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,export,synth]'
 	@touch $@
 
 clean: ## remove the environment, caches and build outputs; keeps .asrtune (your runs)

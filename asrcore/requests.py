@@ -17,6 +17,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from asrcore.captions import Caption, CaptionFormat, Word
+from asrcore.data_requests import ChannelPlan, SharFiles
+from asrcore.export_requests import CardFacts, ExportTarget
+from asrcore.export_requests import ExportResult as ExportResult
 from asrcore.results import Frozen
 
 PromptMode = Literal["langID", "auto"]
@@ -83,12 +86,14 @@ class ShardSource(Frozen):
     manifest: ManifestRef
     role: Role
     share: float = Field(gt=0, le=1)
+    channel: ChannelPlan | None = None
 
 
 class ShardsRequest(Frozen):
     sources: tuple[ShardSource, ...] = Field(min_length=1)
     utterances_per_shard: int = Field(default=200, ge=1, le=10_000)
     seed: int = 0
+    shar: bool = False
     out: str
     """Final folder `shards/shards_<id>`; written as a whole."""
 
@@ -99,6 +104,7 @@ class ShardFile(Frozen):
     sha256: str
     utterances: int
     seconds: float
+    shar: SharFiles | None = None
 
 
 class ShardedSource(Frozen):
@@ -111,6 +117,7 @@ class ShardedSource(Frozen):
     utterances: int
     seconds: float
     seconds_by_locale: dict[str, float]
+    channels: tuple[str, ...] = ()
     shards: tuple[ShardFile, ...]
 
 
@@ -441,23 +448,17 @@ class EvalResult(Frozen):
 
 class ExportRequest(Frozen):
     checkpoint: CheckpointRef
-    target: Literal["nemo"] = "nemo"
+    target: ExportTarget = "nemo"
     smoke: ManifestRef
+    extra_smoke: tuple[ManifestRef, ...] = ()  # of other locales
     smoke_utterances: int = Field(default=8, ge=1, le=200)
     att_contexts: tuple[tuple[int, int], ...] = ((56, 0),)
+    int8: bool = False  # ONNX only: quantised graphs beside those in float32
+    sherpa_onnx: bool = False  # ONNX only: the gate asks sherpa-onnx itself too, from audio to text
     provenance: dict[str, Any] = Field(default_factory=dict)
+    card: CardFacts | None = None
     out: str
     """Final folder `exports/export_<id>`; appears only when the gate held."""
-
-
-class ExportResult(Frozen):
-    target: str
-    path: str
-    sha256: str
-    compared_utterances: int
-    compared_tokens: int
-    identical: int
-    prompt_changes_output: bool
 
 
 # --- transcription --------------------------------------------------------------------------------------------------------------------
@@ -466,14 +467,15 @@ class ExportResult(Frozen):
 class TranscribeRequest(Frozen):
     checkpoint: CheckpointRef
     files: tuple[str, ...] = Field(min_length=1)
-    """Absolute paths of audio files; what they hold is part of the job's key, not of this."""
     digests: tuple[str, ...]
-    """sha256 of each file, in order."""
+    """Absolute paths of audio files, and the sha256 of each: what they hold is part of the job's key."""
     language: str
     """A tag of the checkpoint's dictionary, or `auto`."""
     att_context: tuple[int, int] = (56, 13)
     batch_size: int = Field(default=16, ge=1, le=512)
     formats: tuple[CaptionFormat, ...] = ("json",)
+    boost: tuple[str, ...] = ()
+    boost_weight: float = Field(default=1.0, gt=0, le=20, description="Factor on the scores of NeMo's boosting tree over the phrases of `boost`.")
     out: str
     """Folder `transcripts/transcript_<id>` with `file_<n>/transcript.{json,srt,vtt,txt}`."""
 

@@ -6,7 +6,7 @@ import os
 import tomllib
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
@@ -14,6 +14,11 @@ from asrcore.errors import UsageError, clean_text
 from asrcore.results import Frozen
 
 CONFIG_NAME = "asrtune.toml"
+
+BackendName = Literal["local", "torchrun", "slurm", "sky"]
+"""Where a job runs: this machine, this machine under torchrun, a Slurm cluster, a cloud or Kubernetes through SkyPilot."""
+
+_WORD = r"^[A-Za-z0-9_.:,+@-]{1,128}$"
 
 
 class Budgets(Frozen):
@@ -31,11 +36,57 @@ class Budgets(Frozen):
 
 
 class Notify(Frozen):
-    """Whom to tell when a job ends. The webhook gets one JSON POST, the command the same JSON on its stdin."""
+    """Whom to tell when a job ends or needs somebody. The webhook gets one JSON POST, the command the same JSON on its stdin."""
 
     webhook: str | None = Field(default=None, pattern=r"^(https://|http://(localhost|127\.0\.0\.1)[:/])\S+$", description="An https URL, or http on this host.")
     command: tuple[str, ...] = Field(default=(), description="Program and arguments; no shell reads them.")
-    on: tuple[Literal["succeeded", "failed", "cancelled", "lost"], ...] = ("succeeded", "failed", "lost")
+    on: tuple[Literal["succeeded", "failed", "cancelled", "lost", "orphaned", "unhealthy", "approval_needed"], ...] = (
+        "succeeded", "failed", "lost", "orphaned", "unhealthy", "approval_needed",
+    )  # fmt: skip
+
+
+class Cluster(Frozen):
+    """What every cluster needs to know. The workspace must lie at the same path there: asrtune copies no data."""
+
+    gpus: int = Field(default=1, ge=0, le=64, description="GPUs of one job; a training uses one process today.")
+    cpus: int = Field(default=8, ge=1, le=1024)
+    memory_gb: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="Left out: what the cluster gives.")
+    time_hours: float = Field(default=24.0, gt=0, le=24 * 90, allow_inf_nan=False, description="Hard limit of one attempt; a later attempt goes on from its checkpoint.")
+    setup: tuple[str, ...] = Field(default=(), description="Shell lines before the work, such as `module load cuda`. A person's, like all of this file.")
+    max_jobs: int = Field(default=4, ge=1, le=1000, description="Jobs in the cluster's queue at a time.")
+    poll_s: float = Field(default=20.0, ge=0.1, le=600, description="Seconds between two questions to the cluster about one job.")
+    price_per_gpu_hour: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+
+
+class Slurm(Cluster):
+    """Slurm through its own commands, on a host that may submit; nodes see the workspace by a shared file system."""
+
+    partition: str | None = Field(default=None, pattern=_WORD)
+    account: str | None = Field(default=None, pattern=_WORD)
+    qos: str | None = Field(default=None, pattern=_WORD)
+    gpu_type: str | None = Field(default=None, pattern=_WORD)
+    options: tuple[Annotated[str, Field(pattern=r"^--[a-z][a-z0-9-]*(=[^\s\"'\\\\#]+)?$")], ...] = Field(default=(), description="Further sbatch options, e.g. --constraint=h100.")
+    python: str | None = Field(default=None, description="Python on the nodes that has asrtune; left out: the path of this one.")
+    container_image: str | None = Field(default=None, description="For sites with Pyxis: what srun --container-image takes.")
+    container_mounts: tuple[str, ...] = Field(default=(), description="Further folders in the container, as Pyxis writes them; the workspace is there anyway.")
+
+
+class Sky(Cluster):
+    """Clouds and Kubernetes through SkyPilot's managed jobs; volumes or buckets carry the workspace."""
+
+    infra: str | None = Field(default=None, description="As in SkyPilot: k8s, aws/us-east-1, ...; left out: the cheapest it finds.")
+    gpu_type: str = Field(default="H100", pattern=_WORD)
+    use_spot: bool = False
+    image_id: str | None = Field(default=None, description="e.g. docker:registry/image:tag; it must hold asrtune, or `setup` must install it.")
+    volumes: dict[str, str] = Field(default={}, description="Mount path -> SkyPilot volume.")
+    buckets: dict[str, str] = Field(default={}, description="Mount path -> bucket URL (s3://...), mounted with a write-back cache.")
+    python: str = Field(default="python3", description="Python there that has asrtune.")
+
+
+class Torchrun(Frozen):
+    """Several processes on this machine."""
+
+    processes: int = Field(default=1, ge=1, le=64)
 
 
 class Config(Frozen):
@@ -45,7 +96,10 @@ class Config(Frozen):
     output_root: str = Field(default=".asrtune", description="Workspace folder; ASRTUNE_HOME wins.")
     budgets: Budgets = Budgets()
     notify: Notify = Notify()
-    backends: tuple[str, ...] = ("local",)
+    backends: tuple[BackendName, ...] = Field(default=("local",), description="Where jobs may run.")
+    torchrun: Torchrun = Torchrun()
+    slurm: Slurm = Slurm()
+    sky: Sky = Sky()
     allowed_bases: tuple[str, ...] = Field(default=(), description="sha256 of allowed base checkpoints; empty allows the embedded base and local .nemo.")
 
 

@@ -1,15 +1,18 @@
-"""Audio files of what a person pointed at: files as they are, folders one level deep."""
+"""Which files are audio by their name, and the audio files of what a person pointed at: files as they are, folders one level deep."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import soundfile as sf
-
 from asrcore.errors import NotReadyError
 
-SUFFIXES = frozenset({f".{name.lower()}" for name in sf.available_formats()} | {".oga", ".opus", ".sph", ".aif"})
+AUDIO_SUFFIXES = frozenset(
+    ".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .w64 .rf64 .caf .sph .nist .voc .gsm .m4a .aac .wma .webm .amr .mp4".split()
+)
+"""Files that count as audio in a folder, everywhere. Some of them libsndfile cannot open: those are reported one by one, not overlooked. Formats
+without a header (.raw) are left out: nothing says what is in them."""
+
 MOST = 10_000
 
 
@@ -23,7 +26,7 @@ def audio_files(places: Iterable[Path], roots: Sequence[Path]) -> list[Path]:
         if not place.is_dir():
             found[place] = None
             continue
-        inside = sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+        inside = sorted(path for path in place.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
         found |= dict.fromkeys(path for path in inside if any(path.resolve().is_relative_to(root) for root in roots))
     if not found:
         raise NotReadyError(

@@ -32,7 +32,9 @@ KINDS: tuple[OverlapKind, ...] = get_args(OverlapKind)
 BLOCKING: tuple[OverlapKind, ...] = ("audio", "text", "recording")
 """Kinds that make a measured gain recitation. The others weaken a claim (new speakers, new phrases) and are warnings."""
 
-_RECORDING_FIELDS = ("recording", "source_audio")
+ORIGIN_FIELD = "source_audio"
+"""Extra field of a manifest row: the recording that this audio was made from, an absolute path or the corpus's own name for it."""
+_RECORDING_FIELDS = ("recording", ORIGIN_FIELD)
 
 
 class Overlap(Frozen):
@@ -142,8 +144,14 @@ def keys_of(row: Row, decoding: Decoding | None = None) -> Keys:
     return Keys(
         path=path, start=utterance.offset, end=utterance.offset + utterance.duration, digest=digest,
         sentence=hash(plain) if telling(plain, utterance.target_lang) else None, grams=grams(plain, utterance.target_lang),
-        recordings=(path, *named), speaker=None if utterance.speaker is None else (utterance.speaker, source),
+        recordings=(path, *named, *_copied_from(extra)), speaker=None if utterance.speaker is None else (utterance.speaker, source),
     )  # fmt: skip
+
+
+def _copied_from(extra: Mapping[str, Any]) -> tuple[str, ...]:
+    """The file that a slice of apply_channel was made from, by its path: the original stands under that path in its own manifest."""
+    origin = extra.get(ORIGIN_FIELD)
+    return (os.path.normpath(origin),) if isinstance(origin, str) and os.path.isabs(origin) else ()
 
 
 def read_keys(manifest: Path, decoding: Decoding | None = None) -> Iterator[tuple[int, Keys]]:

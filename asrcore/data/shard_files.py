@@ -12,7 +12,7 @@ import json
 import re
 import tarfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,9 @@ import numpy as np
 import soundfile as sf
 
 from asrcore import audio, io
+from asrcore.data import shar
+from asrcore.data.channel_sound import Channel
+from asrcore.data_requests import SharFiles
 from asrcore.errors import NotReadyError, Problem
 from asrcore.manifest import Row
 from asrcore.requests import ShardFile
@@ -34,6 +37,25 @@ class ShardRecord(Frozen):
     file: ShardFile
     manifest_sha256: str
     seconds_by_locale: dict[str, float]
+    shar_sha256: tuple[str, str] | None = None
+    """Of the cuts and the recordings, where the shard has a Shar twin."""
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """sha256 of every file of the shard, by its path relative to the shards folder."""
+        found = {self.file.tar: self.file.sha256, self.file.manifest: self.manifest_sha256}
+        if self.file.shar is not None and self.shar_sha256 is not None:
+            found |= dict(zip((self.file.shar.cuts, self.file.shar.recording), self.shar_sha256, strict=True))
+        return found
+
+
+class Packing(NamedTuple):
+    """How the rows of one manifest are packed. `shar`: with a twin in Lhotse's Shar layout."""
+
+    source: str
+    manifest: str
+    channel: Channel | None = None
+    shar: bool = False
 
 
 class Member(NamedTuple):
@@ -42,15 +64,17 @@ class Member(NamedTuple):
     name: str
     data: bytes
     seconds: float
+    fields: Mapping[str, str] = {}
+    """What the simulated channel adds to the row."""
 
 
 class _NotWritten(Exception):
     """The shard has bad rows; drops the half-written tar."""
 
 
-def write_shard(folder: Path, root: Path, number: int, source: str, rows: Iterable[Row], problems: list[Problem], manifest: str,
+def write_shard(folder: Path, root: Path, number: int, packing: Packing, rows: Iterable[Row], problems: list[Problem],
                 tick: Callable[[], None]) -> ShardRecord | None:  # fmt: skip
-    """Writes `audio_N.tar` and `manifest_N.json` into `folder`, or nothing and None when a row's audio is bad (all of them are appended to `problems`).
+    """Writes `audio_N.tar` and `manifest_N.json` into `folder` (and the Shar twin into `folder/shar`), or nothing and None when a row's audio is bad (all of them are appended to `problems`).
 
     `tick` is called before every row; what it raises ends the work and leaves nothing half-written.
     """
@@ -59,7 +83,7 @@ def write_shard(folder: Path, root: Path, number: int, source: str, rows: Iterab
     bad = len(problems)
     try:
         with io.atomic_file(tar) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-            for row, member in _members(source, rows, problems, manifest, tick):
+            for row, member in _members(packing, rows, problems, tick):
                 if len(problems) == bad:
                     info = tarfile.TarInfo(member.name)
                     info.size = len(member.data)
@@ -73,16 +97,19 @@ def write_shard(folder: Path, root: Path, number: int, source: str, rows: Iterab
     text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
     listing = folder / f"manifest_{number}.json"
     io.write_text(listing, text)
+    twin = shar.write(folder / "shar", number, tar, lines) if packing.shar else None
     done = ShardFile(tar=str(tar.relative_to(root)), manifest=str(listing.relative_to(root)), sha256=io.sha256_file(tar), utterances=len(lines),
-                     seconds=round(sum(seconds.values()), 6))  # fmt: skip
-    record = ShardRecord(file=done, manifest_sha256=io.sha256_file(listing), seconds_by_locale={k: round(v, 6) for k, v in seconds.items()})
+                     seconds=round(sum(seconds.values()), 6),
+                     shar=SharFiles(cuts=str(twin[0].relative_to(root)), recording=str(twin[1].relative_to(root))) if twin else None)  # fmt: skip
+    record = ShardRecord(file=done, manifest_sha256=io.sha256_file(listing), seconds_by_locale={k: round(v, 6) for k, v in seconds.items()},
+                         shar_sha256=(io.sha256_file(twin[0]), io.sha256_file(twin[1])) if twin else None)  # fmt: skip
     io.write_json(record_path(folder, number), record)
     return record
 
 
-def check_rows(source: str, rows: Iterable[Row], problems: list[Problem], manifest: str, tick: Callable[[], None]) -> None:
+def check_rows(packing: Packing, rows: Iterable[Row], problems: list[Problem], tick: Callable[[], None]) -> None:
     """Decodes rows without writing: once one row is bad, only the list of all bad rows is of use."""
-    for _ in _members(source, rows, problems, manifest, tick):
+    for _ in _members(packing._replace(channel=None), rows, problems, tick):
         pass
 
 
@@ -90,10 +117,7 @@ def finished_shard(folder: Path, root: Path, number: int) -> ShardRecord | None:
     """The record of a shard that an earlier attempt finished, after checking its bytes; None when it has to be written again."""
     try:
         record = ShardRecord.model_validate_json(record_path(folder, number).read_bytes())
-        same = (
-            io.sha256_file(root / record.file.tar) == record.file.sha256
-            and io.sha256_file(root / record.file.manifest) == record.manifest_sha256
-        )
+        same = all(io.sha256_file(root / name) == digest for name, digest in record.digests.items())
     except (OSError, ValueError):
         return None
     return record if same else None
@@ -103,24 +127,37 @@ def record_path(folder: Path, number: int) -> Path:
     return folder / f"record_{number}.json"
 
 
-def member(source: str, row: Row) -> Member:
+def member(packing: Packing, row: Row) -> Member:
     """Audio of one row: the file's own bytes when they are 16 kHz mono WAV or FLAC and the row is all of it, else 16-bit FLAC at 16 kHz.
 
-    Copies are decoded too, so that a file that breaks off does not reach training. Raises what `audio.decode` raises, and `duration_too_long`.
+    What a simulated channel changes is always FLAC. Copies are decoded too, so that a file that breaks off does not reach training. Raises what
+    `decode_row` raises, and what `Channel.play` raises.
+    """
+    info, whole, samples = decode_row(row)
+    seconds = len(samples) / audio.MODEL_RATE
+    drawn = packing.channel.draw(row) if packing.channel is not None else None
+    if packing.channel is not None and drawn is not None and drawn.steps:
+        suffix, data = ".flac", flac(packing.channel.play(samples, drawn))
+    elif whole and info.rate == audio.MODEL_RATE and info.channels == 1 and info.format.split("/")[0] in _COPIED:
+        suffix, data = (".flac" if info.format.startswith("FLAC") else ".wav"), row.audio.read_bytes()
+    else:
+        suffix, data = ".flac", flac(samples)
+    return Member(member_name(packing.source, row.line, row.utterance.id) + suffix, data, seconds, drawn.fields if drawn is not None else {})
+
+
+def decode_row(row: Row) -> tuple[audio.AudioInfo, bool, audio.Samples]:
+    """Header of the row's file, whether the row is all of it, and its samples at 16 kHz mono.
+
+    Raises what `audio.decode` raises, and `duration_too_long`.
     """
     utterance = row.utterance
     info = audio.probe(row.audio)
     whole = utterance.offset == 0 and utterance.duration >= info.seconds - audio.DURATION_TOLERANCE
     samples = audio.decode(row.audio, offset=utterance.offset, duration=None if whole else utterance.duration)
-    seconds = len(samples) / audio.MODEL_RATE
-    if seconds < utterance.duration - audio.DURATION_TOLERANCE:
+    if len(samples) / audio.MODEL_RATE < utterance.duration - audio.DURATION_TOLERANCE:
         raise NotReadyError("duration_too_long", "offset and duration of the row reach over the end of the audio.",
                             next_step="correct offset and duration of the row.")  # fmt: skip
-    if whole and info.rate == audio.MODEL_RATE and info.channels == 1 and info.format.split("/")[0] in _COPIED:
-        suffix, data = (".flac" if info.format.startswith("FLAC") else ".wav"), row.audio.read_bytes()
-    else:
-        suffix, data = ".flac", _flac(samples)
-    return Member(member_name(source, row.line, utterance.id) + suffix, data, seconds)
+    return info, whole, samples
 
 
 def member_name(source: str, line: int, identity: str | None) -> str:
@@ -138,21 +175,21 @@ def shard_row(row: Row, packed: Member, number: int) -> dict[str, Any]:
         "duration": round(packed.seconds, 6),
         "sampling_rate": audio.MODEL_RATE,
         "shard_id": number,
+        **packed.fields,
     }
 
 
-def _members(
-    source: str, rows: Iterable[Row], problems: list[Problem], manifest: str, tick: Callable[[], None]
-) -> Iterator[tuple[Row, Member]]:
+def _members(packing: Packing, rows: Iterable[Row], problems: list[Problem], tick: Callable[[], None]) -> Iterator[tuple[Row, Member]]:
     for row in rows:
         tick()
         try:
-            yield row, member(source, row)
+            yield row, member(packing, row)
         except NotReadyError as error:
-            problems.append(Problem(code=error.code, message=error.message, file=manifest, line=row.line, fix=error.next_step))
+            problems.append(Problem(code=error.code, message=error.message, file=packing.manifest, line=row.line, fix=error.next_step))
 
 
-def _flac(samples: audio.Samples) -> bytes:
+def flac(samples: audio.Samples) -> bytes:
+    """16-bit FLAC at 16 kHz mono."""
     pcm = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
     out = memory.BytesIO()
     sf.write(out, pcm, audio.MODEL_RATE, format="FLAC", subtype="PCM_16")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from asrcore.data import channel
+from asrcore.data.shar import FORMAT as SHAR_FORMAT
+from asrcore.data_requests import ChannelPlan
 from asrcore.errors import NotReadyError, Problem, UsageError
 from asrcore.io import sha256_json
 from asrcore.locales import AUTO
@@ -19,6 +22,8 @@ FORMAT = 1
 
 FLAC_BYTES_PER_SECOND = 32_000
 """Upper bound for 16-bit FLAC at 16 kHz mono."""
+
+_AS_THEY_ARE: Mapping[Role, ChannelPlan | None] = {}
 
 
 class ManifestFacts(NamedTuple):
@@ -54,21 +59,31 @@ def check_manifests(train: Sequence[Path], replay: Sequence[Path], roots: Iterab
 
 
 def make_request(
-    facts: Sequence[ManifestFacts], replay_share: float, *, utterances_per_shard: int, seed: int, folder: Path
-) -> ShardsRequest:
+    facts: Sequence[ManifestFacts], replay_share: float, *, utterances_per_shard: int, seed: int, folder: Path,
+    channels: Mapping[Role, ChannelPlan | None] = _AS_THEY_ARE, shar: bool = False,
+) -> ShardsRequest:  # fmt: skip
     """The request, its `out` being `folder/shards_<id>`. Equal manifests, audio sizes and options give the same id.
+
+    `channels`: what the audio of each role goes through.
 
     Train manifests share 1 - `replay_share` by their seconds; replay manifests share the rest evenly, so that a small language is not drowned.
     """
     shares = divide_shares([(f.role, f.seconds) for f in facts], replay_share)
     names = source_names([Path(f.ref.path) for f in facts])
-    sources = tuple(ShardSource(name=n, manifest=f.ref, role=f.role, share=s) for n, f, s in zip(names, facts, shares, strict=True))
-    identity = {
+    sources = tuple(
+        ShardSource(name=n, manifest=f.ref, role=f.role, share=s, channel=channels.get(f.role)) for n, f, s in zip(names, facts, shares, strict=True)
+    )
+    identity: dict[str, object] = {
         "format": FORMAT, "seed": seed, "utterances_per_shard": utterances_per_shard,
         "sources": [[s.name, s.manifest.sha256, s.role, s.share, f.audio_digest] for s, f in zip(sources, facts, strict=True)],
     }  # fmt: skip
+    # Only where asked for: shards without them keep the ids they had before there were channels.
+    if any(s.channel is not None for s in sources):
+        identity["channels"] = [channel.identity(s.channel) for s in sources]
+    if shar:
+        identity["shar"] = SHAR_FORMAT
     out = folder / f"shards_{sha256_json(identity)[:12]}"
-    return ShardsRequest(sources=sources, utterances_per_shard=utterances_per_shard, seed=seed, out=str(out))
+    return ShardsRequest(sources=sources, utterances_per_shard=utterances_per_shard, seed=seed, shar=shar, out=str(out))
 
 
 def divide_shares(sources: Sequence[tuple[Role, float]], replay_share: float) -> list[float]:

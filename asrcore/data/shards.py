@@ -3,6 +3,7 @@
     shards_<id>/index.json                 the ShardsResult
     shards_<id>/SHA256SUMS                 of every tar and manifest; `sha256sum -c` reads it too
     shards_<id>/<source>/audio_N.tar       and manifest_N.json beside it
+    shards_<id>/<source>/shar/             the same utterances in Lhotse's Shar layout, where asked for
 
 Work goes on in a hidden folder beside the final one, which appears by a single rename. Finished shards stay there with their digests, so a
 later attempt writes only what is missing. No row is lost: `_skipme` rows are counted, and a row with bad audio fails the job with all such
@@ -22,13 +23,14 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from asrcore import io
-from asrcore.data.shard_files import ShardRecord, check_rows, finished_shard, write_shard
+from asrcore.data.channel_sound import Channel
+from asrcore.data.shard_files import Packing, ShardRecord, check_rows, finished_shard, write_shard
 from asrcore.data.shard_request import FLAC_BYTES_PER_SECOND
 from asrcore.errors import NotReadyError, Problem, ToolFault
 from asrcore.fingerprint import check_ref, require_unchanged
 from asrcore.jobs import child
 from asrcore.manifest import Row, refuse_errors, row_positions, rows_at, scan_rows
-from asrcore.requests import ShardedSource, ShardSource, ShardsRequest, ShardsResult
+from asrcore.requests import ShardedSource, ShardFile, ShardSource, ShardsRequest, ShardsResult
 
 INDEX = "index.json"
 SUMS = "SHA256SUMS"
@@ -53,6 +55,7 @@ class _Source(NamedTuple):
     """One manifest, read once: the lines to pack in their seeded order, and where they stand in the file."""
 
     spec: ShardSource
+    packing: Packing
     lines: array[int]
     positions: array[int]
     need_bytes: int
@@ -62,7 +65,8 @@ class _Source(NamedTuple):
 def run(request: ShardsRequest, reporter: Progress) -> ShardsResult:
     """Builds the shards, or returns those that stand at `request.out` already after verifying them.
 
-    Raises `fingerprint_mismatch`, `manifest_invalid`, `source_empty`, `shards_bad_rows`, `shards_damaged`, `disk_full`.
+    Raises `fingerprint_mismatch`, `manifest_invalid`, `source_empty`, `shards_bad_rows`, `shards_damaged`, `disk_full`; with a channel also
+    `encoder_missing`, `encoder_failed`, `noise_unreadable`.
     """
     out = Path(request.out)
     if out.exists():
@@ -70,7 +74,7 @@ def run(request: ShardsRequest, reporter: Progress) -> ShardsResult:
     require_unchanged(
         [p for source in request.sources for p in check_ref(source.manifest)], "call build_shards again: the manifests have changed."
     )
-    sources = [_read(spec, request.seed) for spec in request.sources]
+    sources = [_read(spec, request) for spec in request.sources]
     staging = out.with_name(f".{out.name}.staging")
     _clean(staging)
     # What is staged already is on the disk, so a resumed job needs that much less.
@@ -92,7 +96,7 @@ def verify_shards(root: Path) -> list[Problem]:
         sums = dict(_sum_line(line) for line in (root / SUMS).read_text(encoding="utf-8").splitlines())
     except (OSError, ValueError) as error:
         return [_damage(root, f"{INDEX} or {SUMS} is missing or unreadable ({type(error).__name__})")]
-    listed = {name: shard for source in index.sources for shard in source.shards for name in (shard.tar, shard.manifest)}
+    listed = {name: shard for source in index.sources for shard in source.shards for name in _names(shard)}
     problems = [_damage(root / name, f"stands in only one of {INDEX} and {SUMS}") for name in sorted(set(listed) ^ set(sums))]
     for name in sorted(set(listed) & set(sums)):
         if not (root / name).is_file():
@@ -104,8 +108,9 @@ def verify_shards(root: Path) -> list[Problem]:
     return problems
 
 
-def _read(spec: ShardSource, seed: int) -> _Source:
+def _read(spec: ShardSource, request: ShardsRequest) -> _Source:
     path = Path(spec.manifest.path)
+    packing = Packing(spec.name, str(path), Channel(spec.channel, request.seed) if spec.channel is not None else None, request.shar)
     problems: list[Problem] = []
     lines = array("Q")
     need = skipped = 0
@@ -114,13 +119,13 @@ def _read(spec: ShardSource, seed: int) -> _Source:
             skipped += 1
             continue
         lines.append(row.line)
-        need += _need(row)
+        need += _need(row) * (2 if request.shar else 1)
     refuse_errors(path, problems)
     if not lines:
         raise NotReadyError("source_empty", f"{path} holds no row to train on ({skipped} are marked {SKIPPED}).",
                             next_step="pass a manifest with rows, or leave this one out.")  # fmt: skip
-    random.Random(f"{seed}:{spec.name}").shuffle(lines)
-    return _Source(spec, lines, row_positions(path), need, skipped)
+    random.Random(f"{request.seed}:{spec.name}").shuffle(lines)
+    return _Source(spec, packing, lines, row_positions(path), need, skipped)
 
 
 def _need(row: Row) -> int:
@@ -156,15 +161,14 @@ def _write_all(request: ShardsRequest, sources: list[_Source], staging: Path, re
 
 def _shard(source: _Source, folder: Path, staging: Path, number: int, lines: array[int], problems: list[Problem],
            tick: Callable[[], None]) -> ShardRecord | None:  # fmt: skip
-    path = Path(source.spec.manifest.path)
     if not problems and (record := finished_shard(folder, staging, number)):
         tick()
         return record
-    rows = rows_at(path, lines, source.positions)
+    rows = rows_at(Path(source.packing.manifest), lines, source.positions)
     if problems:
-        check_rows(source.spec.name, rows, problems, str(path), tick)
+        check_rows(source.packing, rows, problems, tick)
         return None
-    return write_shard(folder, staging, number, source.spec.name, rows, problems, str(path), tick)
+    return write_shard(folder, staging, number, source.packing, rows, problems, tick)
 
 
 def _result(request: ShardsRequest, sources: list[_Source], records: dict[str, list[ShardRecord]]) -> ShardsResult:
@@ -180,6 +184,7 @@ def _result(request: ShardsRequest, sources: list[_Source], records: dict[str, l
             name=source.spec.name, role=source.spec.role, share=source.spec.share, weight=source.spec.share,
             utterances=sum(r.file.utterances for r in own), seconds=round(sum(r.file.seconds for r in own), 6),
             seconds_by_locale={k: round(v, 6) for k, v in sorted(by_locale.items())}, shards=tuple(r.file for r in own),
+            channels=() if source.spec.channel is None else tuple(chain.name for chain in source.spec.channel.chains),
         ))  # fmt: skip
     weights = loader_weights([(s.share, s.seconds / s.utterances) for s in made])
     weighted = tuple(s.model_copy(update={"weight": w}) for s, w in zip(made, weights, strict=True))
@@ -196,16 +201,14 @@ def loader_weights(shares: list[tuple[float, float]]) -> list[float]:
 
 
 def _finish(staging: Path, out: Path, result: ShardsResult, records: dict[str, list[ShardRecord]]) -> None:
-    pairs = sorted(
-        pair for own in records.values() for r in own for pair in ((r.file.tar, r.file.sha256), (r.file.manifest, r.manifest_sha256))
-    )
+    pairs = sorted((name, digest) for own in records.values() for record in own for name, digest in record.digests.items())
     io.write_text(staging / SUMS, "".join(f"{digest}  {name}\n" for name, digest in pairs))
     io.write_json(staging / INDEX, result)
     kept = {staging / name for name, _ in pairs} | {staging / SUMS, staging / INDEX}
     for file in [f for f in staging.rglob("*") if f.is_file() and f not in kept]:
         file.unlink()
-    for source in result.sources:
-        io.fsync_folder(staging / source.name)
+    for folder in {(staging / name).parent for name, _ in pairs}:
+        io.fsync_folder(folder)
     os.replace(staging, out)
     io.fsync_folder(out.parent)
 
@@ -226,6 +229,10 @@ def _clean(staging: Path) -> None:
 
 def _size(folder: Path) -> int:
     return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+
+
+def _names(shard: ShardFile) -> tuple[str, ...]:
+    return (shard.tar, shard.manifest, *(() if shard.shar is None else (shard.shar.cuts, shard.shar.recording)))
 
 
 def _sum_line(line: str) -> tuple[str, str]:

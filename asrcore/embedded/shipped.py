@@ -15,7 +15,7 @@ TELEPHONE_TRAIN = "el-GR_telephone_train"
 TELEPHONE_DEV = "el-GR_telephone_dev"
 TELEPHONE_TEST = "el-GR_telephone_test"
 CLEAN_TEST = "el-GR_clean_test"
-REPLAY = ("en-US_replay_train", "es-ES_replay_train", "bg-BG_replay_train", "el-GR_replay_train")
+REPLAY = ("en-US_replay_train", "es-ES_replay_train", "bg-BG_replay_train")
 GUARDS = ("en-US_guard_test", "es-ES_guard_test", "bg-BG_guard_test")
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from asrcore.jobs.answer import answer
-from asrcore.jobs.api import cancel_job, follow, get_job, list_jobs, resume_job, submit
+from asrcore.jobs.api import ask_for_yes, cancel_job, follow, get_job, list_jobs, resume_job, submit
+from asrcore.jobs.health import Health
 from asrcore.jobs.ledger import KINDS, Kind, Ledger, LedgerObject
-from asrcore.jobs.progress import Health
 from asrcore.jobs.store import ENDED, LIVE, State
 from asrcore.jobs.view import JobView
 
@@ -20,6 +20,7 @@ __all__ = [
     "LedgerObject",
     "State",
     "answer",
+    "ask_for_yes",
     "cancel_job",
     "follow",
     "get_job",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from asrcore.errors import Problem
+from asrcore.jobs.backends import CLUSTERS
+from asrcore.jobs.health import ALARMS
 from asrcore.jobs.store import ENDED
 from asrcore.jobs.view import JobView
 from asrcore.results import Artifact, NextAction, Result
@@ -27,8 +30,9 @@ def answer(view: JobView) -> Result[JobView]:
     return Result(
         summary=summary(view),
         data=view.model_copy(update={"result": result, "error": error}),
+        warnings=_left_behind(view),
         next_actions=next_actions(view),
-        artifacts=(Artifact(name=f"attempt {view.attempt}", path=view.folder, kind="job folder"),),
+        artifacts=_artifacts(view),
         truncated=cut,
     )
 
@@ -36,6 +40,8 @@ def answer(view: JobView) -> Result[JobView]:
 def summary(view: JobView) -> str:
     """`Job job_1 (train) is running: fit 120 of 900, about 340 s left.`"""
     text = f"Job {view.job_id} ({view.kind}) is {view.state}"
+    if view.remote_id is not None:
+        text += f" as {view.remote_id} on {view.backend}"
     if view.attempt > 1:
         text += f", attempt {view.attempt}"
     if view.error is not None:
@@ -57,16 +63,34 @@ def next_actions(view: JobView) -> tuple[NextAction, ...]:
     wait = NextAction(tool="get_job", arguments={"job_id": view.job_id, "wait_s": 45}, why="waits until the state changes, at most 45 s")
     if view.state not in ENDED:
         stop = NextAction(tool="cancel_job", arguments={"job_id": view.job_id}, why=f"health is {view.health.status}")
-        return (wait, stop) if view.health.status in ("nan", "diverging", "stalled") else (wait,)
+        return (wait, stop) if view.health.status in ALARMS else (wait,)
     if view.state == "succeeded":
         kind = _MADE.get(view.kind, "job")
         return (NextAction(tool="list_objects", arguments={"kind": kind, "limit": 5}, why=f"shows the new {kind} and its id for the next step"),)
     resume = NextAction(tool="resume_job", arguments={"job_id": view.job_id}, why="a new attempt goes on from what was saved")
+    if view.state == "lost" and view.backend in CLUSTERS:
+        clean = NextAction(tool="cancel_job", arguments={"job_id": view.job_id}, why=f"takes out of {CLUSTERS[view.backend].title} what may be left of it there")
+        return (clean, resume)
     if view.error is not None and not view.error.retryable:
         doctor = NextAction(tool="doctor", arguments={}, why="shows what this machine lacks")
         mended = resume.model_copy(update={"why": "only once the cause in `error` is mended: a new attempt goes on from what was saved"})
         return (doctor, mended) if view.error.exit_code == 4 else (mended,)
     return (resume,)
+
+
+def _artifacts(view: JobView) -> tuple[Artifact, ...]:
+    folder = Artifact(name=f"attempt {view.attempt}", path=view.folder, kind="job folder")
+    if view.backend not in CLUSTERS:
+        return (folder,)
+    return (folder, Artifact(name="what was submitted", path=f"{view.folder}/{CLUSTERS[view.backend].file}", kind="script"))
+
+
+def _left_behind(view: JobView) -> tuple[Problem, ...]:
+    """SkyPilot ends a job's machine by itself, not what it keeps to look after jobs."""
+    if view.backend != "sky" or view.state not in ENDED:
+        return ()
+    return (Problem(code="cluster_cleanup", severity="info", message="SkyPilot's jobs controller, volumes and buckets stay, and may cost",
+                    fix="when no more jobs are to come, a person looks at `sky status` and `sky storage ls` and takes down what is not needed"),)  # fmt: skip
 
 
 def _shorten(value: Any, depth: int) -> tuple[Any, bool]:

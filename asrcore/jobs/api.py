@@ -13,15 +13,18 @@ from pydantic import BaseModel
 
 from asrcore import io, requests
 from asrcore.errors import AsrtuneError, EnvironmentFault, ErrorView, NotReadyError, UsageError
-from asrcore.jobs import child, process, store
+from asrcore.jobs import child, process, remote, store
+from asrcore.jobs.backends import CLUSTERS, require_backend, slots_of
+from asrcore.jobs.backends.base import Task
 from asrcore.jobs.ledger import Ledger
+from asrcore.jobs.notify import messenger, waiting_for_yes
 from asrcore.jobs.outcome import attempt_folder
 from asrcore.jobs.progress import parse_events
 from asrcore.jobs.reconcile import reconcile
 from asrcore.jobs.store import ENDED, Job, Spec
 from asrcore.jobs.view import JobView, view_of
 from asrcore.requests import Event
-from asrcore.workspace import Workspace
+from asrcore.workspace import BackendName, Workspace
 
 MAX_WAIT_S = 45.0
 """Hosts give up on a call after about a minute; longer waits are several calls."""
@@ -31,22 +34,24 @@ GRACE_S = 30.0
 
 
 def submit(ws: Workspace, kind: str, request: BaseModel | Mapping[str, Any], *, key: str | None = None, force_new: bool = False,
-           grace_s: float = GRACE_S, walltime_s: float | None = None) -> JobView:  # fmt: skip
+           grace_s: float = GRACE_S, walltime_s: float | None = None, backend: BackendName = "local") -> JobView:  # fmt: skip
     """Starts a job, or finds the one that does the same: `deduplicated` is then True.
 
     The key (default: digest of kind and request) says what is the same. A live job, and a succeeded one whose `out` still stands, are
     returned as they are; a failed, cancelled or lost one gets a new attempt. `force_new` makes another job, but never beside a live one with
-    the same request: both would write into one folder. Raises `job_kind_unknown`, `job_running`, `disk_full`, `supervisor_not_started`.
+    the same request: both would write into one folder; the same work on another backend is the same job.
+    Raises `job_kind_unknown`, `job_running`, `disk_full`, `supervisor_not_started`, and what `require_backend` raises.
     """
     module = requests.MODULES.get(kind)
     if module is None:
         raise UsageError("job_kind_unknown", "no such job kind.", next_step=f"use one of: {', '.join(requests.MODULES)}.")
     body = request.model_dump(mode="json") if isinstance(request, BaseModel) else dict(request)
-    spec = Spec(kind, module, body, key or io.sha256_json({"kind": kind, "request": body}), grace_s, walltime_s, ws.config.budgets.max_parallel_jobs)
+    require_backend(ws, backend, kind, body)
+    spec = Spec(kind, module, body, key or io.sha256_json({"kind": kind, "request": body}), grace_s, walltime_s, slots_of(ws.config, backend), backend)
     with Ledger.open(ws) as ledger:
         known = store.by_key(ledger, spec.key)
         if known is not None:
-            reconcile(ledger, ws.home, known)
+            _now(ws, ledger, known)
         job_id, started = _choose(ledger, spec, force_new=force_new)
         if started:
             _start(ws, ledger, store.load(ledger, job_id))
@@ -62,11 +67,11 @@ def get_job(ws: Workspace, job_id: str, wait_s: float = 0.0, *, wake_on_event: b
         raise UsageError("wait_too_long", f"wait_s is {wait_s:g}, allowed is 0 to {MAX_WAIT_S:g}.", next_step="call again with wait_s=45 as often as needed.")
     deadline = time.monotonic() + wait_s
     with Ledger.open(ws) as ledger:
-        job = reconcile(ledger, ws.home, store.load(ledger, job_id))
+        job = _now(ws, ledger, store.load(ledger, job_id))
         before = (job.attempt, job.state, _event_bytes(ws, job) if wake_on_event else 0)
         while job.state not in ENDED and (left := deadline - time.monotonic()) > 0:
             time.sleep(min(_POLL_S, left))
-            job = reconcile(ledger, ws.home, store.load(ledger, job_id))
+            job = _now(ws, ledger, store.load(ledger, job_id))
             if (job.attempt, job.state, _event_bytes(ws, job) if wake_on_event else 0) != before:
                 break
         return view_of(ws, job)
@@ -75,35 +80,45 @@ def get_job(ws: Workspace, job_id: str, wait_s: float = 0.0, *, wake_on_event: b
 def list_jobs(ws: Workspace, limit: int = 20) -> tuple[JobView, ...]:
     """Newest attempt first."""
     with Ledger.open(ws) as ledger:
-        return tuple(view_of(ws, reconcile(ledger, ws.home, job)) for job in store.newest(ledger, limit))
+        return tuple(view_of(ws, _now(ws, ledger, job)) for job in store.newest(ledger, limit))
+
+
+def ask_for_yes(ws: Workspace, ledger: Ledger, plan_id: str, digest: str) -> None:
+    """Tells whoever is to be told that a plan waits for a person; once per plan as it is."""
+    if store.first_time(ledger, f"approval_needed {plan_id} {digest}"):
+        messenger(ws.config_file, ws.home)(waiting_for_yes(plan_id))
 
 
 def cancel_job(ws: Workspace, job_id: str, *, grace_s: float | None = None) -> JobView:
-    """Asks a live job to stop: SIGTERM, then SIGKILL to its whole group after the grace period. A job that has ended stays as it is.
+    """Asks a live job to stop: SIGTERM, then SIGKILL to its whole group after the grace period. A job that has ended stays as it is; what a lost
+    one may have left in a cluster is taken out.
 
-    Returns at once; `get_job` shows the end. Raises `job_unknown`.
+    Returns at once; `get_job` shows the end. Raises `job_unknown`, and for a lost job of a cluster `backend_missing`, `cluster_silent`.
     """
     with Ledger.open(ws) as ledger:
-        job = reconcile(ledger, ws.home, store.load(ledger, job_id))
+        job = _now(ws, ledger, store.load(ledger, job_id))
         if job.state not in ENDED:
             store.ask_cancel(ledger, job, grace_s)
-            job = reconcile(ledger, ws.home, store.load(ledger, job_id))
+            job = _now(ws, ledger, store.load(ledger, job_id))
         if job.state not in ENDED:
-            watcher = job.supervisor if job.supervised else job.child
-            if watcher is not None:
-                watcher.send(signal.SIGTERM)
+            told = job.supervisor is not None and job.supervisor.send(signal.SIGTERM)
+            if not told and job.child is not None:
+                job.child.send(signal.SIGTERM)
+        elif job.state == "lost" and job.remote is not None:
+            remote.sweep(job.remote)
         return view_of(ws, job)
 
 
 def resume_job(ws: Workspace, job_id: str) -> JobView:
     """A new attempt of a failed, cancelled or lost job; the work goes on from what its `out` folder holds. A succeeded job is returned as it is.
 
-    Raises `job_unknown`, `job_running`, `disk_full`, `supervisor_not_started`.
+    Raises `job_unknown`, `job_running`, `disk_full`, `supervisor_not_started`, and what `require_backend` raises: the config may have changed.
     """
     with Ledger.open(ws) as ledger:
-        job = reconcile(ledger, ws.home, store.load(ledger, job_id))
+        job = _now(ws, ledger, store.load(ledger, job_id))
         if job.state == "succeeded":
             return view_of(ws, job, deduplicated=True)
+        require_backend(ws, job.backend, job.kind, job.request)
         with ledger.transaction() as connection:
             attempt, state = store.current_state(connection, job_id)
             if state not in ENDED:
@@ -123,7 +138,7 @@ def follow(ws: Workspace, job_id: str) -> Iterator[Event]:
         path = attempt_folder(ws.home, job_id, attempt) / child.EVENTS
         offset = 0
         while True:
-            job = reconcile(ledger, ws.home, store.load(ledger, job_id))
+            job = _now(ws, ledger, store.load(ledger, job_id))
             over = job.state in ENDED or job.attempt != attempt  # asked before reading: events written before the end are still seen
             text, offset = _new_lines(path, offset)
             yield from parse_events(text)
@@ -163,6 +178,9 @@ def _start(ws: Workspace, ledger: Ledger, job: Job) -> None:
     folder = attempt_folder(ws.home, job.id, job.attempt)
     try:
         io.write_json(folder / child.REQUEST, job.request)
+        if job.backend in CLUSTERS:
+            cluster = CLUSTERS[job.backend]
+            io.write_text(folder / cluster.file, cluster.render(_task(job, folder), ws.config))
         command = process.python_module("asrcore.jobs.supervisor", str(ws.home), job.id, str(job.attempt), str(ws.config_file))
         running = process.start_detached(command, folder, folder / "supervisor.log")
     except (AsrtuneError, OSError) as error:
@@ -176,6 +194,14 @@ def _start(ws: Workspace, ledger: Ledger, job: Job) -> None:
     process.reap_in_background(running)
     if identity is not None:
         store.register_supervisor(ledger, job.id, job.attempt, identity)
+
+
+def _now(ws: Workspace, ledger: Ledger, job: Job) -> Job:
+    return reconcile(ledger, ws.home, job, messenger(ws.config_file, ws.home))
+
+
+def _task(job: Job, folder: Path) -> Task:
+    return Task(remote.name_of(job), folder, job.module, job.grace_s, job.walltime_s or float("inf"))
 
 
 def _running(job_id: str, what: str) -> NotReadyError:

@@ -62,7 +62,17 @@ _STEP_1 = (
 )
 """`events` is the history of states, for people; progress lives in each attempt's `events.jsonl`."""
 
-STEPS: tuple[tuple[str, ...], ...] = (_STEP_1,)
+_STEP_2 = (
+    "ALTER TABLE jobs ADD COLUMN backend TEXT NOT NULL DEFAULT 'local'",
+    "ALTER TABLE attempts ADD COLUMN remote TEXT",
+    "ALTER TABLE attempts ADD COLUMN queued_tick TEXT",
+    "ALTER TABLE attempts ADD COLUMN cancel_tick TEXT",
+    "ALTER TABLE attempts ADD COLUMN doubt TEXT",
+    "CREATE TABLE told(key TEXT PRIMARY KEY, time REAL NOT NULL)",
+)
+"""Clusters; ages by the monotonic clock; notices that were sent."""
+
+STEPS: tuple[tuple[str, ...], ...] = (_STEP_1, _STEP_2)
 VERSION = len(STEPS)
 
 

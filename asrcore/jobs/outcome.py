@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from asrcore.errors import EnvironmentFault, ErrorView, ToolFault
 from asrcore.jobs import child
+from asrcore.jobs.backends.base import NOT_LET_GO_EXIT, NOT_SHARED_EXIT, Seen
 from asrcore.jobs.store import Job, State
 from asrcore.requests import AddLocaleResult, BlendResult, EvalResult, ExportResult, ShardsResult, TrainResult, TranscribeResult
 
@@ -48,14 +49,19 @@ def read_result(kind: str, folder: Path) -> BaseModel | None:
         return None
 
 
-def judge(job: Job, folder: Path, exit_code: int | None, why: Why | None) -> Outcome:
-    """`exit_code` is negative for a signal and None when nobody saw it: the supervisor died before the child. Then the files decide alone."""
+def judge(job: Job, folder: Path, exit_code: int | None, why: Why | None, seen: Seen | None = None) -> Outcome:
+    """`exit_code` is negative for a signal and None when nobody saw it: the supervisor died before the child, or the cluster has forgotten.
+
+    Then the files decide alone. `seen` is what a cluster said of the end.
+    """
     result = read_result(job.kind, folder)
     if result is not None and exit_code in (0, None):
         return Outcome("succeeded", "complete", result=result.model_dump(mode="json"))
     if why == "cancel":
         return Outcome("cancelled", "cancelled on request" if job.cancel_at is not None else "its supervisor was told to end (SIGTERM), as at a shutdown")
-    error = _walltime(job) if why == "walltime" else _left_error(folder)
+    if seen is not None and seen.phase == "cancelled":
+        return Outcome("cancelled", "cancelled in the cluster, not through asrtune")
+    error = _walltime(job) if why == "walltime" else _left_error(folder) or (_cluster(job, folder, seen) if seen is not None else None)
     if error is None and exit_code is None:
         return Outcome("lost", "the work and its supervisor ended without a result, as after a reboot or a kill of both")
     if error is None:
@@ -71,10 +77,40 @@ def _left_error(folder: Path) -> ErrorView | None:
 
 
 def _walltime(job: Job) -> ErrorView:
-    return ErrorView.of(ToolFault(
-        "walltime_exceeded", f"the attempt was stopped at its limit of {job.walltime_s:g} s.",
-        next_step=f"{_resume(job)} to go on from what it saved.", retryable=True,
-    ))  # fmt: skip
+    limit = "the cluster's time limit" if job.walltime_s is None else f"its limit of {job.walltime_s:g} s"
+    return _fault("walltime_exceeded", f"the attempt was stopped at {limit}.", f"{_resume(job)} to go on from what it saved.", retryable=True)
+
+
+_NEAR_LIMIT_S = 90.0
+"""A signal before the limit may come up to a minute early (sbatch --signal), and saving takes its time."""
+
+
+def _cluster(job: Job, folder: Path, seen: Seen) -> ErrorView | None:
+    """Ends that only the cluster knows the cause of; None for those that the exit code and the log tell."""
+    again = _resume(job)
+    near_limit = seen.left_s is not None and seen.left_s <= job.grace_s + _NEAR_LIMIT_S
+    match seen.phase:
+        case "timeout":
+            return _walltime(job)
+        case "failed" if near_limit and seen.exit_code == child.STOPPED_EXIT:
+            return _walltime(job)
+        case "memory":
+            return _environment("out_of_memory_or_killed", f"the cluster ended it for its memory ({seen.word}).",
+                                f"ask the person for a larger memory_gb under [{job.backend}], or: {_smaller(job)}")  # fmt: skip
+        case "node":
+            return _environment("node_failed", f"the machine or the cluster's own service under it failed ({seen.word}).", f"{again}.", retryable=True)
+        case "preempted":
+            return _environment("preempted", "the cluster took the machine back for other work.", f"{again} to go on from what it saved.", retryable=True)
+        case "unstarted":
+            return _environment("cluster_could_not_start", f"the cluster took the job but could not start it ({seen.word}).",
+                                f"mend [{job.backend}] in asrtune.toml by hand, then {again}.", retryable=True)  # fmt: skip
+        case "failed" if seen.exit_code == NOT_SHARED_EXIT or (seen.exit_code in (None, 1) and not (folder / LOG).exists()):
+            return _environment("workspace_not_mounted", "the machine that got the job does not see the workspace.",
+                                f"put the workspace on storage that all nodes mount at the same path, then {again}.")  # fmt: skip
+        case "failed" if seen.exit_code == NOT_LET_GO_EXIT:
+            return _fault("never_let_go", "it waited in vain for the word to begin, so it did nothing.", f"{again}.", retryable=True)
+        case _:
+            return None
 
 
 def _classify(job: Job, folder: Path, exit_code: int) -> ErrorView:

@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from asrcore.jobs.backends.base import Seen
 from asrcore.jobs.ledger import Kind, Ledger, put_object
 from asrcore.jobs.outcome import Outcome, Why, attempt_folder, judge
 from asrcore.jobs.store import ENDED, Job, advance
 from asrcore.requests import Blend
 
 
-def finalise(ledger: Ledger, home: Path, job: Job, exit_code: int | None, why: Why | None) -> Outcome | None:
-    """Ends the attempt in `job`. None: it had ended already or its state changed meanwhile, and this call did nothing."""
+def finalise(ledger: Ledger, home: Path, job: Job, exit_code: int | None, why: Why | None, seen: Seen | None = None) -> Outcome | None:
+    """Ends the attempt in `job`; `seen` is what its cluster said. None: it had ended already or its state changed meanwhile, and this call did nothing."""
     if job.state in ENDED:
         return None
-    outcome = judge(job, attempt_folder(home, job.id, job.attempt), exit_code, why)
+    outcome = judge(job, attempt_folder(home, job.id, job.attempt), exit_code, why, seen)
     with ledger.transaction() as connection:
         done = advance(connection, job, outcome.state, reason=outcome.reason, error=outcome.error, exit_code=exit_code)
         if done and outcome.result is not None:

@@ -2,8 +2,8 @@
 
 States: queued -> starting -> running -> succeeded | failed | cancelled | lost, with orphaned between running and an end when the supervisor
 died and the child lives. Every change is compare-and-set on (attempt, state), so two processes never both make it.
-The state is also the slot: `starting`, `running` and `orphaned` attempts take one of `max_parallel_jobs`, and an end gives it back in the
-same transaction.
+The state is also the slot: `starting`, `running` and `orphaned` attempts take one of the slots of their backend, and an end gives it back
+in the same transaction.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 from asrcore.errors import ErrorView, UsageError
 from asrcore.io import sha256_json
+from asrcore.jobs.clock import Tick, tick
 from asrcore.jobs.ledger import Ledger
 from asrcore.jobs.process import Identity
+from asrcore.results import Frozen
+from asrcore.workspace import BackendName
 
 State = Literal["queued", "starting", "running", "orphaned", "succeeded", "failed", "cancelled", "lost"]
 LIVE: frozenset[State] = frozenset(("queued", "starting", "running", "orphaned"))
@@ -26,6 +30,21 @@ BUSY: tuple[State, ...] = ("starting", "running", "orphaned")
 HEARTBEAT_S = 5.0
 FOREIGN_DEAD_S = 120.0
 """A supervisor that this host cannot see counts as dead after so long without a heartbeat."""
+
+
+class Remote(Frozen):
+    """What the ledger knows of an attempt's job in a cluster. Without an `id` it was being submitted when its supervisor was last seen."""
+
+    backend: BackendName
+    name: str
+    id: str | None = None
+    word: str = ""
+    """The cluster's own word for its state."""
+    looked: Tick | None = None
+    ended: Tick | None = None
+    """When its end was first seen; its files may arrive a little later."""
+    asked: Tick | None = None
+    """When it was told to stop."""
 
 
 class Job(NamedTuple):
@@ -41,6 +60,7 @@ class Job(NamedTuple):
     grace_s: float
     walltime_s: float | None
     slots: int
+    backend: BackendName
     state: State
     queued: float
     started: float | None
@@ -52,15 +72,11 @@ class Job(NamedTuple):
     exit_code: int | None
     reason: str | None
     error: ErrorView | None
-
-    @property
-    def supervised(self) -> bool:
-        """Whether its supervisor lives, as far as this host can know."""
-        if self.supervisor is None:
-            return False
-        if self.supervisor.foreign:
-            return self.beat is not None and time.time() - self.beat < FOREIGN_DEAD_S
-        return self.supervisor.alive
+    remote: Remote | None
+    queued_tick: Tick | None
+    cancel_tick: Tick | None
+    doubt: dict[str, list[float]]
+    """By boot of the doubting machine: when, on its monotonic clock, it first missed a heartbeat of a supervisor elsewhere, and the last one it knew."""
 
 
 class Spec(NamedTuple):
@@ -73,10 +89,12 @@ class Spec(NamedTuple):
     grace_s: float
     walltime_s: float | None
     slots: int
+    backend: BackendName = "local"
 
 
-_SELECT = """SELECT j.id, j.key, j.kind, j.module, j.request, j.attempt, j.created, j.grace_s, j.walltime_s, j.slots,
- a.state, a.queued, a.started, a.ended, a.beat, a.supervisor, a.child, a.cancel_at, a.exit_code, a.reason, a.error
+_SELECT = """SELECT j.id, j.key, j.kind, j.module, j.request, j.attempt, j.created, j.grace_s, j.walltime_s, j.slots, j.backend,
+ a.state, a.queued, a.started, a.ended, a.beat, a.supervisor, a.child, a.cancel_at, a.exit_code, a.reason, a.error,
+ a.remote, a.queued_tick, a.cancel_tick, a.doubt
  FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.number = j.attempt"""
 
 
@@ -109,14 +127,25 @@ def in_states(ledger: Ledger, *states: State) -> tuple[Job, ...]:
     return tuple(_job(row) for row in ledger.rows(f"{_SELECT} WHERE a.state IN ({marks}) ORDER BY a.queued, j.id", *states))
 
 
+def count_busy(connection: sqlite3.Connection, backends: Sequence[BackendName]) -> int:
+    """Slots taken on these backends, inside a transaction of the caller."""
+    row = connection.execute(
+        "SELECT count(*) FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.number = j.attempt "
+        "WHERE a.state IN (SELECT value FROM json_each(?)) AND j.backend IN (SELECT value FROM json_each(?))",
+        (json.dumps(BUSY), json.dumps(backends)),
+    )
+    return int(row.fetchone()[0])
+
+
 def add_job(connection: sqlite3.Connection, spec: Spec) -> str:
     """A new job with attempt 1, queued; the id follows from key and generation."""
     row = connection.execute("SELECT coalesce(max(generation), -1) FROM jobs WHERE key = ?", (spec.key,)).fetchone()
     generation = int(row[0]) + 1
     job_id = "job_" + sha256_json([spec.key, generation])[:12]
     connection.execute(
-        "INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)",
-        (job_id, spec.key, generation, spec.kind, spec.module, json.dumps(spec.request), time.time(), spec.grace_s, spec.walltime_s, spec.slots),
+        "INSERT INTO jobs(id, key, generation, kind, module, request, attempt, created, grace_s, walltime_s, slots, backend) "
+        "VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?)",
+        (job_id, spec.key, generation, spec.kind, spec.module, json.dumps(spec.request), time.time(), spec.grace_s, spec.walltime_s, spec.slots, spec.backend),
     )
     add_attempt(connection, job_id)
     return job_id
@@ -125,8 +154,8 @@ def add_job(connection: sqlite3.Connection, spec: Spec) -> str:
 def update_spec(connection: sqlite3.Connection, job_id: str, spec: Spec) -> None:
     """The latest submit of a key says how its next attempt runs."""
     connection.execute(
-        "UPDATE jobs SET module = ?, request = ?, grace_s = ?, walltime_s = ?, slots = ? WHERE id = ?",
-        (spec.module, json.dumps(spec.request), spec.grace_s, spec.walltime_s, spec.slots, job_id),
+        "UPDATE jobs SET module = ?, request = ?, grace_s = ?, walltime_s = ?, slots = ?, backend = ? WHERE id = ?",
+        (spec.module, json.dumps(spec.request), spec.grace_s, spec.walltime_s, spec.slots, spec.backend, job_id),
     )
 
 
@@ -134,7 +163,9 @@ def add_attempt(connection: sqlite3.Connection, job_id: str) -> None:
     """The next attempt, queued, as the job's current one."""
     connection.execute("UPDATE jobs SET attempt = attempt + 1 WHERE id = ?", (job_id,))
     number = connection.execute("SELECT attempt FROM jobs WHERE id = ?", (job_id,)).fetchone()[0]
-    connection.execute("INSERT INTO attempts(job_id, number, state, queued) VALUES (?, ?, 'queued', ?)", (job_id, number, time.time()))
+    connection.execute(
+        "INSERT INTO attempts(job_id, number, state, queued, queued_tick) VALUES (?, ?, 'queued', ?, ?)", (job_id, number, time.time(), tick().encode())
+    )
     _note(connection, job_id, number, "queued", None)
 
 
@@ -180,9 +211,40 @@ def record_beat(ledger: Ledger, job: Job) -> None:
 def ask_cancel(ledger: Ledger, job: Job, grace_s: float | None) -> None:
     """Notes the wish; the first one counts. Whoever looks after the attempt acts on it."""
     with ledger.transaction() as connection:
-        connection.execute("UPDATE attempts SET cancel_at = coalesce(cancel_at, ?) WHERE job_id = ? AND number = ?", (time.time(), job.id, job.attempt))
+        connection.execute(
+            "UPDATE attempts SET cancel_at = coalesce(cancel_at, ?), cancel_tick = coalesce(cancel_tick, ?) WHERE job_id = ? AND number = ?",
+            (time.time(), tick().encode(), job.id, job.attempt),
+        )
         if grace_s is not None:
             connection.execute("UPDATE jobs SET grace_s = ? WHERE id = ?", (grace_s, job.id))
+
+
+def record_remote(ledger: Ledger, job: Job, remote: Remote) -> bool:
+    """What is now known of the attempt's job in a cluster. False: the attempt is over, and so is the right to a job there."""
+    marks = ", ".join("?" * len(LIVE))
+    with ledger.transaction() as connection:
+        changed = connection.execute(
+            f"UPDATE attempts SET remote = ? WHERE job_id = ? AND number = ? AND state IN ({marks})",  # noqa: S608
+            (remote.model_dump_json(), job.id, job.attempt, *sorted(LIVE)),
+        ).rowcount
+    return bool(changed)
+
+
+def lost_remotes(ledger: Ledger, job: Job) -> tuple[Remote, ...]:
+    """Cluster jobs of earlier attempts whose end nobody saw."""
+    rows = ledger.rows("SELECT remote FROM attempts WHERE job_id = ? AND number < ? AND state = 'lost' AND remote IS NOT NULL", job.id, job.attempt)
+    return tuple(Remote.model_validate_json(row["remote"]) for row in rows)
+
+
+def record_doubt(ledger: Ledger, job: Job, doubt: dict[str, list[float]]) -> None:
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE attempts SET doubt = ? WHERE job_id = ? AND number = ?", (json.dumps(doubt), job.id, job.attempt))
+
+
+def first_time(ledger: Ledger, key: str) -> bool:
+    """True for the first call with this key over all processes: what is told once."""
+    with ledger.transaction() as connection:
+        return bool(connection.execute("INSERT OR IGNORE INTO told VALUES (?, ?)", (key, time.time())).rowcount)
 
 
 def _note(connection: sqlite3.Connection, job_id: str, attempt: int, state: State, reason: str | None) -> None:
@@ -195,4 +257,8 @@ def _job(row: sqlite3.Row) -> Job:
     values["supervisor"] = Identity.decode(values["supervisor"])
     values["child"] = Identity.decode(values["child"])
     values["error"] = ErrorView.model_validate_json(values["error"]) if values["error"] else None
+    values["remote"] = Remote.model_validate_json(values["remote"]) if values["remote"] else None
+    values["queued_tick"] = Tick.decode(values["queued_tick"])
+    values["cancel_tick"] = Tick.decode(values["cancel_tick"])
+    values["doubt"] = json.loads(values["doubt"]) if values["doubt"] else {}
     return Job(**values)

@@ -1,8 +1,8 @@
 """The process that looks after one attempt: `python -m asrcore.jobs.supervisor HOME JOB_ID ATTEMPT CONFIG`, in a session of its own.
 
 It waits for a slot, starts the child, beats, passes on a cancel (SIGTERM, grace, then SIGKILL to the child's whole group), keeps the time
-limit and records the end. It sleeps until a signal or a deadline; nothing is polled while the child runs. When it dies itself, the child
-goes on, and readers of the ledger finish its work (`reconcile.py`).
+limit and records the end. It sleeps until a signal, a deadline or its heartbeat. When it dies itself, the child goes on, and readers of the
+ledger finish its work (`reconcile.py`). For a cluster it submits, and then looks after the job there (`remote.py`) in the same way.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent import futures
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
 from asrcore.errors import AsrtuneError, EnvironmentFault, ErrorView
-from asrcore.jobs import child, process, store
+from asrcore.jobs import child, process, remote, store
+from asrcore.jobs.backends import CLUSTERS, command_here, pool_of
 from asrcore.jobs.ledger import Ledger
-from asrcore.jobs.notify import Notice, notice_of, notify
-from asrcore.jobs.outcome import LOG, Why, attempt_folder
-from asrcore.jobs.reconcile import reconcile
+from asrcore.jobs.notify import Notice, messenger, notice_of, notify
+from asrcore.jobs.outcome import LOG, Outcome, Why, attempt_folder
+from asrcore.jobs.reconcile import reconcile, supervised
 from asrcore.jobs.record import finalise
-from asrcore.jobs.store import HEARTBEAT_S, Job
-from asrcore.workspace import load_config
+from asrcore.jobs.store import HEARTBEAT_S, Job, Remote
+from asrcore.jobs.watch import HealthWatch
+from asrcore.workspace import Config, load_config
 
 _QUEUE_POLL_S = 0.5
 _RECORD_TRIES = 12
@@ -75,6 +78,8 @@ class Supervisor:
         self.wake = wake
         self.ledger = Ledger(home / "ledger.db")
         self.folder = attempt_folder(home, job_id, attempt)
+        self.tell_later = messenger(config, home)
+        self.health = HealthWatch(self.ledger, self.folder, self.tell_later)
         self._last_beat = 0.0
 
     def run(self) -> int:
@@ -85,13 +90,19 @@ class Supervisor:
         job = self._wait_for_slot()
         if job is None:
             return 0
+        self._sweep_lost(job)
+        return self._run_in_cluster(job) if job.backend in CLUSTERS else self._run_here(job)
+
+    def _run_here(self, job: Job) -> int:
         gate = process.Gate()
         try:
-            running = process.start_detached(
-                process.python_module(job.module, str(self.folder / child.REQUEST)), self.folder, self.folder / LOG, gate=gate.reader
-            )
+            command = command_here(job.backend, job.module, self.folder / child.REQUEST, self._config())
+            running = process.start_detached(command, self.folder, self.folder / LOG, gate=gate.reader)
         except OSError as error:
-            self._refuse(job, error)
+            self._fail(job, EnvironmentFault(
+                "child_not_started", f"the process could not be started ({error.strerror}).",
+                next_step=f'call doctor {{}}, then resume_job with {{"job_id": "{job.id}"}}.', retryable=True,
+            ))  # fmt: skip
             return EnvironmentFault.exit_code
         with self.ledger.transaction() as connection:
             mine = store.advance(connection, job, "running", child=process.identify(running.pid))
@@ -106,29 +117,102 @@ class Supervisor:
         self._record(running.returncode, why)
         return 0
 
+    def _run_in_cluster(self, job: Job) -> int:
+        """Submits the rendered file and looks after the job until it ended. Told to end itself (a shutdown), it leaves the job to readers."""
+        cluster, handle = CLUSTERS[job.backend], Remote(backend=job.backend, name=remote.name_of(job))
+        if not store.record_remote(self.ledger, job, handle):
+            return 0
+        try:
+            with futures.ThreadPoolExecutor(1) as pool:
+                submitting = pool.submit(cluster.submit, self.folder, handle.name)
+                while not futures.wait((submitting,), timeout=HEARTBEAT_S).done:
+                    self._beat(job)
+            handle = handle.model_copy(update={"id": submitting.result()})
+        except AsrtuneError as error:
+            self._fail(job, error)
+            return error.exit_code
+        if not self._keep(job, handle):
+            return EnvironmentFault.exit_code
+        poll_s = {"slurm": self._config().slurm.poll_s, "sky": self._config().sky.poll_s}[job.backend]
+        while True:
+            try:
+                job = self._job()
+                if job.attempt != self.attempt or job.state in store.ENDED or (self.wake.terminated and job.cancel_at is None):
+                    return 0
+                remote.attend(self.ledger, self.home, job, self._tell, every_s=poll_s, watched=True)
+            except AsrtuneError as error:
+                _log(str(error))
+            self._beat(job)
+            self.health.look(job)
+            self.wake.wait(min(HEARTBEAT_S, poll_s))
+
+    def _keep(self, job: Job, handle: Remote) -> bool:
+        """Writes down the cluster's id, for a minute if the ledger cannot be written, and lets the work begin; else takes it out again."""
+        for _ in range(_RECORD_TRIES):
+            try:
+                if not store.record_remote(self.ledger, job, handle):
+                    break
+                remote.let_go(self.folder, str(handle.id))
+            except AsrtuneError as error:
+                _log(str(error))
+                self.wake.wait(HEARTBEAT_S)
+            else:
+                return True
+        self._sweep(handle)
+        return False
+
+    def _sweep_lost(self, job: Job) -> None:
+        """Before a new attempt: an earlier one whose end nobody saw may still wait or run in a cluster, and would write into the same folder."""
+        for handle in store.lost_remotes(self.ledger, job):
+            self._sweep(handle)
+
+    def _sweep(self, handle: Remote) -> None:
+        try:
+            remote.sweep(handle)
+        except AsrtuneError as error:
+            _log(str(error))
+
+    def _config(self) -> Config:
+        return load_config(self.config) if self.config.is_file() else Config()
+
     def _job(self) -> Job:
         return store.load(self.ledger, self.job_id)
 
     def _wait_for_slot(self) -> Job | None:
-        """The job in state `starting`, or None when it was cancelled first. First queued, first started, among those whose supervisor lives."""
+        """The job in state `starting`, or None when it was cancelled first. First queued, first started, among those whose supervisor lives.
+
+        A ledger that cannot be written now (full disk) is waited for like a slot.
+        """
         while True:
-            job = self._job()
-            if job.attempt != self.attempt or job.state != "queued":
-                return None
-            if self.wake.terminated or job.cancel_at is not None:
-                finalise(self.ledger, self.home, job, None, "cancel")
-                return None
-            busy = [other for other in store.in_states(self.ledger, *store.BUSY) if reconcile(self.ledger, self.home, other).state in store.LIVE]
-            before = [other for other in store.in_states(self.ledger, "queued") if other.queued < job.queued and other.supervised]
-            if len(busy) + len(before) < job.slots and self._take_slot(job):
-                return self._job()
-            self._beat(job)
+            try:
+                job = self._job()
+                if job.attempt != self.attempt or job.state != "queued":
+                    return None
+                if self.wake.terminated or job.cancel_at is not None:
+                    outcome = finalise(self.ledger, self.home, job, None, "cancel")
+                    if outcome is not None:
+                        self._tell(notice_of(job, outcome))
+                    return None
+                if self._is_next(job) and self._take_slot(job):
+                    return self._job()
+                self._beat(job)
+            except AsrtuneError as error:
+                if self.wake.terminated:
+                    raise
+                _log(str(error))
             self.wake.wait(_QUEUE_POLL_S)
 
+    def _is_next(self, job: Job) -> bool:
+        pool = pool_of(job.backend)
+        busy = [other for other in store.in_states(self.ledger, *store.BUSY)
+                if other.backend in pool and reconcile(self.ledger, self.home, other, self.tell_later).state in store.LIVE]  # fmt: skip
+        before = [other for other in store.in_states(self.ledger, "queued")
+                  if other.backend in pool and other.queued < job.queued and supervised(self.ledger, other)]  # fmt: skip
+        return len(busy) + len(before) < job.slots
+
     def _take_slot(self, job: Job) -> bool:
-        marks = ", ".join("?" * len(store.BUSY))
         with self.ledger.transaction() as connection:
-            busy = connection.execute(f"SELECT count(*) FROM attempts WHERE state IN ({marks})", store.BUSY).fetchone()[0]  # noqa: S608
+            busy = store.count_busy(connection, pool_of(job.backend))
             return busy < job.slots and store.advance(connection, job, "starting")
 
     def _watch(self, running: subprocess.Popen[bytes], job: Job) -> Why | None:
@@ -138,6 +222,7 @@ class Supervisor:
         kill_at = float("inf")
         while not _has_ended(running):
             self._beat(job)
+            self.health.look(job)
             now = time.monotonic()
             if why is None:
                 why = self._reason_to_stop(now > limit)
@@ -197,13 +282,14 @@ class Supervisor:
         except AsrtuneError as error:
             _log(str(error))
 
-    def _refuse(self, job: Job, error: OSError) -> None:
-        view = ErrorView.of(EnvironmentFault(
-            "child_not_started", f"the process could not be started ({error.strerror}).",
-            next_step=f'call doctor {{}}, then resume_job with {{"job_id": "{job.id}"}}.', retryable=True,
-        ))  # fmt: skip
+    def _fail(self, job: Job, error: AsrtuneError) -> None:
+        """Ends an attempt whose work could not even be started."""
+        _log(str(error))
+        view = ErrorView.of(error)
         with self.ledger.transaction() as connection:
-            store.advance(connection, job, "failed", reason=view.code, error=view)
+            done = store.advance(connection, job, "failed", reason=view.code, error=view)
+        if done:
+            self._tell(notice_of(job, Outcome("failed", view.code, error=view)))
 
 
 def _has_ended(running: subprocess.Popen[bytes]) -> bool:

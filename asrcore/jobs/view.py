@@ -9,12 +9,13 @@ from typing import Any
 from pydantic import Field
 
 from asrcore.errors import ErrorView
+from asrcore.jobs.health import Health, assess
 from asrcore.jobs.outcome import attempt_folder, read_result
-from asrcore.jobs.progress import Health, assess, last_shown, log_tail, recent_events, seconds_left
+from asrcore.jobs.progress import last_shown, log_tail, recent_events, seconds_left
 from asrcore.jobs.store import ENDED, HEARTBEAT_S, Job, State
 from asrcore.requests import Event
 from asrcore.results import Frozen
-from asrcore.workspace import Workspace
+from asrcore.workspace import BackendName, Workspace
 
 
 class JobView(Frozen):
@@ -22,6 +23,9 @@ class JobView(Frozen):
 
     job_id: str
     kind: str
+    backend: BackendName = "local"
+    remote_id: str | None = Field(None, description="Its id in the cluster, where it runs in one.")
+    remote_state: str | None = Field(None, description="The cluster's own word for its state, when it was last asked.")
     state: State
     attempt: int
     created: datetime
@@ -47,7 +51,8 @@ def view_of(ws: Workspace, job: Job, *, deduplicated: bool = False) -> JobView:
     result = read_result(job.kind, folder) if job.state == "succeeded" else None
     eta = None if ended else seconds_left(events)
     return JobView(
-        job_id=job.id, kind=job.kind, state=job.state, attempt=job.attempt, created=_utc(job.created),
+        job_id=job.id, kind=job.kind, backend=job.backend, remote_id=job.remote.id if job.remote else None,
+        remote_state=(job.remote.word or None) if job.remote else None, state=job.state, attempt=job.attempt, created=_utc(job.created),
         started=_utc(job.started) if job.started else None, ended=_utc(job.ended) if job.ended else None,
         progress=last_shown(events), eta_s=eta, health=_health(job, events),
         exit_code=job.exit_code, reason=_reason(job), error=job.error, result=result.model_dump(mode="json") if result else None,
@@ -56,14 +61,17 @@ def view_of(ws: Workspace, job: Job, *, deduplicated: bool = False) -> JobView:
 
 
 def _health(job: Job, events: tuple[Event, ...]) -> Health:
+    batch_size = job.request.get("batch_size") if job.kind == "train" else None
     if job.state in ENDED:
-        return assess(events, now=events[-1].time) if events else Health(status="unknown", detail="no event")
+        return assess(events, events[-1].time, batch_size) if events else Health(status="unknown", detail="no event")
     silent = time.time() - job.beat if job.beat is not None else 0.0
     if job.state != "orphaned" and silent > 12 * HEARTBEAT_S:
         return Health(status="stalled", detail=f"no heartbeat of the supervisor for {silent:.0f} s")
     if job.state == "queued":
         return Health(status="ok", detail="waiting for a slot" if job.beat is not None else "starting its supervisor")
-    return assess(events)
+    if not events and job.remote is not None:
+        return Health(status="ok", detail=f"in the cluster's queue ({job.remote.word or 'submitted'})")
+    return assess(events, batch_size=batch_size)
 
 
 def _reason(job: Job) -> str | None:

@@ -1,89 +1,135 @@
 """Child process `python -m asrcore.model.export request.json`: writes a deployable artefact and proves that it says the same words.
 
-The gate: the exported file is opened afresh and decodes a smoke set in streaming mode at batch size 1, at every asked att_context_size;
-every transcript must equal the source's. Before that the model must say something (>= 3 tokens a clip on average) and change its output
-with the prompt slot, else an identity check proves nothing. A failed gate leaves no artefact.
+The gate: the finished files are opened afresh by the library that will run them and decode a smoke set at batch size 1, at every asked
+att_context_size, with each utterance's own prompt and in `auto`; every transcript must equal the checkpoint's, and weights, settings or tensors with
+it. Before that the model must say something (>= 3 tokens a clip on average) and change its output with the prompt slot, else an identity
+check proves nothing. A failed gate leaves no artefact.
+
+    nemo           `export_nemo`
+    transformers   `export_transformers`
+    onnx           `export_onnx`, `export_onnx_gate`
 """
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf, open_dict
-
 from asrcore import io
-from asrcore.errors import ToolFault
+from asrcore.errors import EnvironmentFault, UsageError
+from asrcore.export_requests import ExportCheck
+from asrcore.fingerprint import SUMS, check_ref, require_unchanged
 from asrcore.jobs.child import Reporter, main
-from asrcore.manifest import kept_rows
-from asrcore.model.decode import row_slots, stream_items
-from asrcore.model.restore import restore
-from asrcore.model.stream import Decoded, StreamingDecoder, StreamItem
+from asrcore.model import export_nemo
+from asrcore.model.export_card import card
+from asrcore.model.export_sherpa import MODULE
+from asrcore.model.export_smoke import Smoke, prepare
+from asrcore.model.restore import prompt_slots, restore
 from asrcore.requests import ExportRequest, ExportResult
 
-MIN_TOKENS_PER_CLIP = 3
+STAGES = 4
 
 
 def run(request: ExportRequest, reporter: Reporter) -> ExportResult:
-    out = Path(request.out)
-    source = Path(request.checkpoint.path)
-    io.require_disk(out.parent, 3 * source.stat().st_size)
-    reporter.event("export", 0, 3, "decode with the source checkpoint")
+    """Raises `fingerprint_mismatch`, `disk_full`, `export_extra_missing`, `left_context_untrained`, and what `prepare`, `write` and `verify` raise."""
+    out, source = Path(request.out), Path(request.checkpoint.path)
+    require_unchanged(check_ref(request.checkpoint), next_step="put the original checkpoint back and call export_model again.")
+    require_packages(request)
+    io.require_disk(out.parent, needed_bytes(source.stat().st_size, request))
+    reporter.event("export", 0, STAGES, "decode with the source checkpoint")
     model = restore(source)
-    items, other_slot = smoke_items(model, request)
-    expected = transcripts(model, items, request.att_contexts)
-    tokens = sum(len(d.tokens) for d in expected)
-    changed = prompt_changes_output(model, items, other_slot, request.att_contexts[0], expected)
-    if tokens < MIN_TOKENS_PER_CLIP * len(expected) or not changed:
-        raise ToolFault(
-            "export_unprovable",
-            f"the model emits {tokens} tokens on {len(expected)} smoke decodes and {'reacts' if changed else 'does not react'} to the prompt; "
-            "identity of such output proves nothing.", next_step="export a checkpoint that transcribes the smoke set (run_streaming_eval shows its WER).",
-        )  # fmt: skip
+    require_left_context(model, request)
+    smoke = prepare(model, request)
     with io.atomic_folder(out) as part:
-        reporter.event("export", 1, 3, "write the artefact")
-        target = part / "model.nemo"
-        with open_dict(model.cfg):
-            model.cfg.asrtune = OmegaConf.create({"provenance": request.provenance, "source_sha256": request.checkpoint.sha256})
-        model.save_to(str(target))
-        reporter.event("export", 2, 3, "reload and compare")
-        reopened = restore(target)
-        observed = transcripts(reopened, items, request.att_contexts)
-        identical = sum(a.tokens == b.tokens for a, b in zip(expected, observed, strict=True))
-        if identical != len(expected):
-            raise ToolFault(
-                "export_not_identical", f"{len(expected) - identical} of {len(expected)} transcripts differ after export; nothing was written.",
-                next_step="report this with the checkpoint's provenance; do not deploy it.",
-            )  # fmt: skip
-        digest = io.sha256_file(target)
-        result = ExportResult(
-            target=request.target, path=str(out / "model.nemo"), sha256=digest, compared_utterances=len(expected), compared_tokens=tokens,
-            identical=identical, prompt_changes_output=changed,
-        )  # fmt: skip
-        io.write_json(part / "export.json", {"result": result.model_dump(mode="json"), "provenance": request.provenance})
-        io.write_text(part / "SHA256SUMS", f"{digest}  model.nemo\n")
-    reporter.event("export", 3, 3, "done")
-    return result
+        reporter.event("export", 1, STAGES, "write the artefact")
+        write(model, part, request)
+        reporter.event("export", 2, STAGES, "reload and compare")
+        checks, notes = verify(model, part, smoke, request)
+        reporter.event("export", 3, STAGES, "model card and checksums")
+        finished = result_of(request, part, smoke, checks, notes)
+        io.write_text(part / "README.md", card(request, finished, prompt_slots(model)))
+        io.write_json(part / "export.json", {"result": finished.model_dump(mode="json", exclude={"sha256"}), "provenance": request.provenance})
+        sums = write_sums(part)
+        if request.target != "nemo":
+            finished = finished.model_copy(update={"sha256": sums})
+    reporter.event("export", STAGES, STAGES, "done")
+    return finished
 
 
-def smoke_items(model: Any, request: ExportRequest) -> tuple[list[StreamItem], int]:
-    """The first utterances of the smoke manifest with their own slots, and one slot that none of them uses."""
-    manifest = Path(request.smoke.path)
-    rows = kept_rows(manifest)[: request.smoke_utterances]
-    slots = row_slots(model, rows, manifest, "langID")
-    return stream_items(rows, slots), next(slot for slot in range(model.num_prompts) if slot not in slots)
+def write(model: Any, part: Path, request: ExportRequest) -> None:
+    """The target's files below `part`."""
+    match request.target:
+        case "nemo":
+            export_nemo.write(model, part, request)
+        case "transformers":
+            from asrcore.model import export_transformers
+
+            export_transformers.write(model, part, request)
+        case "onnx":
+            from asrcore.model import export_onnx
+
+            export_onnx.write(model, part, request)
 
 
-def transcripts(model: Any, items: list[StreamItem], contexts: tuple[tuple[int, int], ...]) -> list[Decoded]:
-    """Batch-1 transcripts of all items at every context, in order."""
-    return [decoded for context in contexts for decoded in StreamingDecoder(model, context, batch_size=1).decode(items)]
+def verify(model: Any, part: Path, smoke: Smoke, request: ExportRequest) -> tuple[tuple[ExportCheck, ...], tuple[str, ...]]:
+    """The target's gate: its checks, and notes for the result. Raises `export_not_identical`, and for onnx what its gate raises besides."""
+    match request.target:
+        case "nemo":
+            return export_nemo.verify(model, part, smoke), ()
+        case "transformers":
+            from asrcore.model import export_transformers
+
+            return export_transformers.verify(model, part, smoke), ()
+        case "onnx":
+            from asrcore.model import export_onnx_gate
+
+            return export_onnx_gate.verify(model, part, smoke, request)
 
 
-def prompt_changes_output(model: Any, items: list[StreamItem], slot: int, context: tuple[int, int], expected: list[Decoded]) -> bool:
-    """True when another prompt slot changes at least one transcript."""
-    other = [StreamItem(item.key, item.audio, slot, item.seconds) for item in items]
-    observed = StreamingDecoder(model, context, batch_size=1).decode(other)
-    return any(a.tokens != b.tokens for a, b in zip(observed, expected, strict=False))
+def needed_bytes(checkpoint: int, request: ExportRequest) -> int:
+    """Free disk that the target needs at most while it is made, from the size of the `.nemo` (its weights are float32, and so are ours)."""
+    if request.target != "onnx":
+        return 3 * checkpoint
+    # One encoder a chunk size, a scratch copy of the one being written, and its data file again while it is saved; int8 adds about a quarter.
+    return int(checkpoint * ((1.3 if request.int8 else 1.0) * len(request.att_contexts) + 2))
+
+
+def require_packages(request: ExportRequest) -> None:
+    """Raises `export_extra_missing` before anything heavy is done."""
+    needed = ("onnx", "onnxruntime", *([MODULE] if request.sherpa_onnx else [])) if request.target == "onnx" else ()
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise EnvironmentFault("export_extra_missing", f"the target onnx needs {' and '.join(missing)}, which are not installed.",
+                               next_step='pip install "asrtune[export]", then call export_model again.')  # fmt: skip
+
+
+def require_left_context(model: Any, request: ExportRequest) -> None:
+    """All contexts have the left context that the checkpoint was trained with; older exports of this family elsewhere used 70 and were wrong."""
+    contexts = model.cfg.encoder.att_context_size
+    trained = int(contexts[0][0] if not isinstance(contexts[0], int) else contexts[0])
+    wrong = [list(context) for context in request.att_contexts if context[0] != trained]
+    if wrong:
+        raise UsageError("left_context_untrained", f"att_context_sizes {wrong} have another left context than the checkpoint's {trained}.",
+                         next_step=f"call export_model with left context {trained} in all att_context_sizes.")  # fmt: skip
+
+
+def result_of(request: ExportRequest, part: Path, smoke: Smoke, checks: Sequence[ExportCheck], notes: Sequence[str]) -> ExportResult:
+    """The result; all transcripts are identical here, or `verify` had raised."""
+    nemo, out = part / export_nemo.FILE, Path(request.out)
+    return ExportResult(
+        target=request.target, path=str(out / export_nemo.FILE if request.target == "nemo" else out), sha256=io.sha256_file(nemo) if nemo.exists() else "",
+        compared_utterances=len(smoke.expected), compared_tokens=smoke.tokens, identical=len(smoke.expected), prompt_changes_output=smoke.prompt_changes_output,
+        att_contexts=request.att_contexts, locales=smoke.locales, prompt_modes=("langID", "auto"), checks=tuple(checks), notes=tuple(notes),
+    )  # fmt: skip
+
+
+def write_sums(part: Path) -> str:
+    """SHA256SUMS over all files, in the form that `sha256sum -c` reads; returns its own digest."""
+    files = sorted(path for path in part.rglob("*") if path.is_file())
+    io.write_text(part / SUMS, "".join(f"{io.sha256_file(path)}  {path.relative_to(part).as_posix()}\n" for path in files))
+    return io.sha256_file(part / SUMS)
 
 
 if __name__ == "__main__":

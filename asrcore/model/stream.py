@@ -13,7 +13,8 @@ Chunk boundaries, pre-encode cache, dropped frames and the treatment of the last
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from asrcore.model.boost import Boost
 
 MAX_SYMBOLS = 10
 """Most tokens per 80 ms frame, as in the checkpoint's saved decoding config."""
@@ -30,12 +33,16 @@ HOP_S = 0.01
 
 @dataclass(frozen=True)
 class StreamItem:
-    """One utterance to decode: `audio` returns mono float32 at 16 kHz, `slot` is its prompt index (0-127), `seconds` orders the queue."""
+    """One utterance to decode: `audio` returns mono float32 at 16 kHz, `slot` is its prompt index (0-127), `seconds` orders the queue.
+
+    `boost`: phrases whose tokens get a bonus in this utterance alone.
+    """
 
     key: int
     audio: Callable[[], npt.NDArray[np.float32]]
     slot: int
     seconds: float
+    boost: Boost | None = None
 
 
 @dataclass(frozen=True)
@@ -70,36 +77,70 @@ class StepTimes:
 
 
 @dataclass
-class _Stream:
-    item: StreamItem
+class Stream:
+    """One utterance under way: the features that are still needed, chunks still to come, and what was written.
+
+    `features` (mel, frames) starts at mel frame `dropped`; a live stream lets go of old frames, a file keeps them all.
+    """
+
+    key: int
     features: Tensor
-    chunks: list[Chunk]
+    chunks: deque[Chunk]
+    dropped: int = 0
     position: int = 0
     frame: int = 0
     tokens: list[int] = field(default_factory=list[int])
     frames: list[int] = field(default_factory=list[int])
     first_partial_s: float | None = None
 
+    def window(self) -> Tensor:
+        """Mel frames of the next chunk with the older ones in front of it that exist."""
+        chunk = self.chunks[0]
+        return self.features[:, chunk.start - min(chunk.cached, chunk.start) - self.dropped : chunk.end - self.dropped]
+
+    def took(self, emitted: Sequence[tuple[int, int]], count: int) -> None:
+        """The next chunk was decoded: `count` encoder frames that emitted (frame within the chunk, token)."""
+        chunk = self.chunks.popleft()
+        self.tokens += [token for _, token in emitted]
+        self.frames += [self.frame + frame for frame, _ in emitted]
+        self.frame += count
+        self.position += 1
+        if self.tokens and self.first_partial_s is None:
+            self.first_partial_s = chunk.end * HOP_S
+
 
 class StreamingDecoder:
-    """Decodes utterances in streaming mode at one att_context_size. One instance per (model, att_context_size)."""
+    """Decodes utterances in streaming mode in a fixed number of places. `decode` runs at the att_context_size that was set last."""
 
     def __init__(self, model: Any, att_context: tuple[int, int], batch_size: int = 16) -> None:
         self.model = model
         self.batch_size = batch_size
         self.device: torch.device = next(model.parameters()).device
-        model.encoder.set_default_att_context_size(list(att_context))
-        self.config: Any = model.encoder.streaming_cfg
+        self.use(att_context)
         self.greedy = GreedyState(model, batch_size, self.device)
         channel, time, length = model.encoder.get_initial_cache_state(batch_size=batch_size)
         self.caches: list[Tensor] = [channel.to(self.device), time.to(self.device), length.to(self.device)]
         self.slots = torch.zeros(batch_size, dtype=torch.long, device=self.device)
         self.times = StepTimes()
 
+    def use(self, att_context: tuple[int, int]) -> None:
+        """Sets the att_context_size of the steps that follow. All of one left context share the caches; the encoder holds one at a time."""
+        self.att_context = att_context
+        self.model.encoder.set_default_att_context_size(list(att_context))
+        self.config: Any = self.model.encoder.streaming_cfg
+
+    def reset(self, place: int, slot: int, boost: Boost | None = None) -> None:
+        """Makes a place ready for a new stream with its prompt slot: nothing of the one before is left."""
+        self.slots[place] = slot
+        self.caches[0][:, place] = 0
+        self.caches[1][:, place] = 0
+        self.caches[2][place] = 0
+        self.greedy.reset(place, boost)
+
     def decode(self, items: Sequence[StreamItem], on_done: Callable[[Decoded], None] | None = None) -> list[Decoded]:
         """Transcribes all items; results in the order of `items`. `on_done` gets each utterance when it is finished."""
         queue = iter(sorted(items, key=lambda item: -item.seconds))
-        places: list[_Stream | None] = [None] * self.batch_size
+        places: list[Stream | None] = [None] * self.batch_size
         done: dict[int, Decoded] = {}
 
         def finish(decoded: Decoded) -> None:
@@ -115,38 +156,35 @@ class StreamingDecoder:
                 active = [(place, stream) for place, stream in enumerate(places) if stream is not None]
                 if not active:
                     break
-                for group in _groups(active):
-                    self._step(group)
+                for group in groups(active):
+                    self.step(group)
                 for place, stream in active:
-                    if stream.position == len(stream.chunks):
-                        finish(Decoded(stream.item.key, tuple(stream.tokens), tuple(stream.frames), stream.first_partial_s))
+                    if not stream.chunks:
+                        finish(Decoded(stream.key, tuple(stream.tokens), tuple(stream.frames), stream.first_partial_s))
                         places[place] = None
         return [done[item.key] for item in items]
 
-    def _admit(self, queue: Iterator[StreamItem], place: int, finish: Callable[[Decoded], None]) -> _Stream | None:
+    def _admit(self, queue: Iterator[StreamItem], place: int, finish: Callable[[Decoded], None]) -> Stream | None:
         for item in queue:
             features = mel_features(self.model, item.audio())
             chunks = chunk_schedule(self.model, features.shape[1])
             if not chunks:
                 finish(Decoded(item.key, (), ()))
                 continue
-            self.slots[place] = item.slot
-            self.caches[0][:, place] = 0
-            self.caches[1][:, place] = 0
-            self.caches[2][place] = 0
-            self.greedy.reset(place)
-            return _Stream(item, features, chunks)
+            self.reset(place, item.slot, item.boost)
+            return Stream(item.key, features, deque(chunks))
         return None
 
-    def _step(self, group: list[tuple[int, _Stream]]) -> None:
+    def step(self, group: Sequence[tuple[int, Stream]]) -> None:
+        """Decodes the next chunk of each (place, stream); `groups` says which may go together."""
         started = time.perf_counter()
-        chunks = [stream.chunks[stream.position] for _, stream in group]
+        chunks = [stream.chunks[0] for _, stream in group]
         first = group[0][1].position == 0
         width = max(c.end - c.start for c in chunks) + chunks[0].cached
         signal = torch.zeros(len(group), group[0][1].features.shape[0], width, device=self.device)
         for row, ((_, stream), chunk) in enumerate(zip(group, chunks, strict=True)):
             older = min(chunk.cached, chunk.start)
-            piece = stream.features[:, chunk.start - older : chunk.end]
+            piece = stream.window()
             signal[row, :, chunk.cached - older : chunk.cached - older + piece.shape[1]] = piece
         lengths = torch.tensor([c.end - c.start + c.cached for c in chunks], device=self.device)
         rows = torch.tensor([place for place, _ in group], device=self.device)
@@ -163,12 +201,7 @@ class StreamingDecoder:
         prompted = apply_prompt(self.model, encoded.transpose(1, 2), self.slots[rows])
         emitted = self.greedy.advance(prompted, encoded_lengths, rows)
         for (_, stream), tokens, count in zip(group, emitted, encoded_lengths.tolist(), strict=True):
-            stream.tokens += [token for _, token in tokens]
-            stream.frames += [stream.frame + frame for frame, _ in tokens]
-            stream.frame += count
-            stream.position += 1
-            if stream.tokens and stream.first_partial_s is None:
-                stream.first_partial_s = stream.chunks[stream.position - 1].end * HOP_S
+            stream.took(tokens, count)
         took = time.perf_counter() - started  # tokens were read back, so a GPU has finished too
         self.times.steps.append(took)
         if chunks[0].last:
@@ -180,17 +213,26 @@ def chunk_schedule(model: Any, frames: int) -> list[Chunk]:
 
     A tail too short for one encoder frame (< 80 ms) is not decoded, as in NeMo.
     """
-    config, sampling = model.encoder.streaming_cfg, model.encoder.pre_encode.get_sampling_frames()
     chunks: list[Chunk] = []
     start = 0
-    while start < frames:
-        size, shift, need = (part[0 if start == 0 else 1] for part in (config.chunk_size, config.shift_size, sampling))
-        end = min(start + size, frames)
-        if end - start < need:
-            break
-        chunks.append(Chunk(start, end, config.pre_encode_cache_size[0 if start == 0 else 1], last=start + shift >= frames))
-        start += shift
+    while (chunk := next_chunk(model, start, frames)) is not None:
+        chunks.append(chunk)
+        start += shift_of(model, start)
     return chunks
+
+
+def next_chunk(model: Any, start: int, frames: int) -> Chunk | None:
+    """The chunk that begins at mel frame `start` of an utterance of `frames`; None when what is left is too short for one encoder frame."""
+    config, part = model.encoder.streaming_cfg, 0 if start == 0 else 1
+    end = min(start + config.chunk_size[part], frames)
+    if end - start < max(1, model.encoder.pre_encode.get_sampling_frames()[part]):
+        return None
+    return Chunk(start, end, config.pre_encode_cache_size[part], last=start + config.shift_size[part] >= frames)
+
+
+def shift_of(model: Any, start: int) -> int:
+    """Mel frames from the start of the chunk at `start` to the start of the next."""
+    return int(model.encoder.streaming_cfg.shift_size[0 if start == 0 else 1])
 
 
 def mel_features(model: Any, audio: npt.NDArray[np.float32]) -> Tensor:
@@ -222,9 +264,15 @@ class GreedyState:
         self.start: tuple[Tensor, list[Tensor]] = (start, state)
         self.projected: Tensor = start.repeat(places, 1, 1)
         self.state: list[Tensor] = [s.repeat(1, places, 1) for s in state]
+        self.boosts: dict[int, Boost] = {}
+        self.boost_states = torch.zeros(places, dtype=torch.long, device=device)
 
-    def reset(self, place: int) -> None:
-        """Puts one place back to the start of an utterance."""
+    def reset(self, place: int, boost: Boost | None = None) -> None:
+        """Puts one place back to the start of an utterance, with the phrases that are boosted in it."""
+        self.boosts.pop(place, None)
+        if boost is not None:
+            self.boosts[place] = boost
+            self.boost_states[place] = boost.tree.get_init_states(1)[0]
         self.projected[place] = self.start[0][0]
         for mine, fresh in zip(self.state, self.start[1], strict=True):
             mine[:, place] = fresh[:, 0]
@@ -239,12 +287,15 @@ class GreedyState:
                 if not len(rows):
                     break
                 logits = self.joint.joint_after_projection(frames[rows, t : t + 1], self.projected[places[rows]])
-                best = logits.flatten(1).argmax(-1)
+                logits = logits.flatten(1)
+                best = logits.argmax(-1)
                 speaking = best != self.blank
                 rows, labels = rows[speaking], best[speaking]
                 if not len(rows):
                     break
                 where = places[rows]
+                if self.boosts:
+                    labels = self._boosted(logits[speaking], labels, where)
                 projected, state = self._predict(labels[:, None], [s[:, where] for s in self.state])
                 self.projected[where] = projected
                 for mine, new in zip(self.state, state, strict=True):
@@ -253,15 +304,26 @@ class GreedyState:
                     emitted[row].append((t, label))
         return emitted
 
+    def _boosted(self, logits: Tensor, labels: Tensor, where: Tensor) -> Tensor:
+        """The labels, chosen anew in places with phrases. Streams that share a list are looked up together."""
+        rows: dict[Boost, list[int]] = {}
+        for row, place in enumerate(where.tolist()):
+            if place in self.boosts:
+                rows.setdefault(self.boosts[place], []).append(row)
+        for boost, found in rows.items():
+            index = torch.tensor(found, device=labels.device)
+            labels[index], self.boost_states[where[index]] = boost.choose(logits[index], self.boost_states[where[index]])
+        return labels
+
     def _predict(self, labels: Tensor, state: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
         output, new = self.decoder.predict(labels, state, add_sos=False, batch_size=labels.shape[0])
         return self.joint.project_prednet(output), list(new)
 
 
-def _groups(active: list[tuple[int, _Stream]]) -> list[list[tuple[int, _Stream]]]:
+def groups(active: Iterable[tuple[int, Stream]]) -> list[list[tuple[int, Stream]]]:
     """Streams that may share a step: same stage of life, and in the last chunk the same length."""
-    groups: dict[tuple[bool, int], list[tuple[int, _Stream]]] = {}
+    found: dict[tuple[bool, int], list[tuple[int, Stream]]] = {}
     for place, stream in active:
-        chunk = stream.chunks[stream.position]
-        groups.setdefault((stream.position == 0, (chunk.end - chunk.start) if chunk.last else 0), []).append((place, stream))
-    return list(groups.values())
+        chunk = stream.chunks[0]
+        found.setdefault((stream.position == 0, (chunk.end - chunk.start) if chunk.last else 0), []).append((place, stream))
+    return list(found.values())

@@ -19,6 +19,7 @@ from asrcore.captions import Word
 from asrcore.errors import AsrtuneError, NotReadyError, clean_text
 from asrcore.fingerprint import check_ref, require_unchanged
 from asrcore.jobs.child import Reporter, main
+from asrcore.model.boost import make_boost
 from asrcore.model.restore import prompt_slots, restore
 from asrcore.model.stream import Decoded, StreamingDecoder, StreamItem
 from asrcore.requests import TranscribeRequest, TranscribeResult, Transcript
@@ -33,7 +34,7 @@ RECORD = "transcript.json"
 
 
 def run(request: TranscribeRequest, reporter: Reporter) -> TranscribeResult:
-    """Raises `fingerprint_mismatch`, `unknown_tag`, `nothing_transcribed` and what opening the checkpoint raises; a bad file is a result with its code."""
+    """Raises `fingerprint_mismatch`, `unknown_tag`, `boost_phrase_unwritable`, `nothing_transcribed` and what opening the checkpoint raises; a bad file is a result with its code."""
     require_unchanged(check_ref(request.checkpoint), next_step="put the original checkpoint back and transcribe again.")
     out, total = Path(request.out), len(request.files)
     done = {
@@ -57,6 +58,7 @@ def run(request: TranscribeRequest, reporter: Reporter) -> TranscribeResult:
 class _Run:
     def __init__(self, request: TranscribeRequest, reporter: Reporter, model: Any, slot: int, done: dict[int, Transcript]) -> None:
         self.request, self.reporter, self.model, self.slot, self.done = request, reporter, model, slot, done
+        self.boost = make_boost(model, request.boost, request.boost_weight) if request.boost else None
         self.broken: dict[int, str] = {}
 
     def run(self) -> None:
@@ -69,7 +71,7 @@ class _Run:
             except AsrtuneError as error:
                 self.keep(number, self.failure(number, error.code))
                 continue
-            items.append(StreamItem(number, partial(self.read, number), self.slot, seconds))
+            items.append(StreamItem(number, partial(self.read, number), self.slot, seconds, self.boost))
         lengths = {item.key: item.seconds for item in items}
         StreamingDecoder(self.model, self.request.att_context, min(self.request.batch_size, max(1, len(items)))).decode(
             items, lambda decoded: self.finish(decoded, lengths[decoded.key])

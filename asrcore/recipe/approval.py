@@ -11,15 +11,16 @@ import getpass
 from asrcore import io
 from asrcore.errors import ApprovalNeeded, NotReadyError
 from asrcore.jobs import Ledger
+from asrcore.jobs.backends import CLUSTERS
 from asrcore.recipe.spec import Plan
 from asrcore.results import Frozen
-from asrcore.workspace import Budgets, Workspace
+from asrcore.workspace import BackendName, Budgets, Config, Workspace
 
 DIGEST_CHARACTERS = 8
 
 
 class Approval(Frozen):
-    """A ledger row of kind `approval`, under the plan's id. It holds for the plan with this digest and no other."""
+    """A ledger row of kind `approval`, under the plan's id. It holds for the plan with this digest, and for the limits that were shown."""
 
     plan_id: str
     digest: str
@@ -48,13 +49,36 @@ def over_limits(plan: Plan, budgets: Budgets) -> tuple[str, ...]:
     return tuple(found)
 
 
-def require_approval(ws: Workspace, ledger: Ledger, plan: Plan) -> None:
-    """Raises `approval_needed` for a plan over the limits that no person approved as it is now."""
-    over = over_limits(plan, ws.config.budgets)
+def over_on(plan: Plan, config: Config, backend: BackendName) -> tuple[str, ...]:
+    """The limits that a launch there exceeds. A cluster's machines are not this one, so its hard time limit counts and not the estimate;
+    SkyPilot's are paid for unless the person says otherwise."""
+    if backend not in CLUSTERS:
+        return over_limits(plan, config.budgets)
+    cluster, budgets, found = {"slurm": config.slurm, "sky": config.sky}[backend], config.budgets, list[str]()
+    if budgets.max_run_hours is not None and cluster.time_hours > budgets.max_run_hours:
+        found.append(f"up to {cluster.time_hours:g} h of wall-clock time on {backend}, max_run_hours is {budgets.max_run_hours:g}")
+    price = cluster.price_per_gpu_hour if cluster.price_per_gpu_hour is not None else budgets.price_per_gpu_hour
+    free = price == 0 and (backend == "slurm" or cluster.price_per_gpu_hour is not None)
+    hours = cluster.gpus * cluster.time_hours
+    if not free and hours > budgets.max_gpu_hours:
+        cost = f" (up to {hours * price:.2f} at {price:g} an hour)" if price else ""
+        found.append(f"up to {hours:g} paid GPU-hours on {backend}{cost}, max_gpu_hours is {budgets.max_gpu_hours:g}")
+    return tuple(found)
+
+
+def over_anywhere(plan: Plan, config: Config) -> tuple[str, ...]:
+    """What a person is shown and says yes to: the limits that a launch on any allowed backend exceeds, each once."""
+    return tuple(dict.fromkeys(limit for backend in config.backends for limit in over_on(plan, config, backend)))
+
+
+def require_approval(ws: Workspace, ledger: Ledger, plan: Plan, backend: BackendName = "local") -> None:
+    """Raises `approval_needed` for a launch over limits that no person approved as they are now."""
+    over = over_on(plan, ws.config, backend)
     if not over:
         return
     row = ledger.get("approval", plan.summary.plan_id)
-    if row is not None and Approval.model_validate(row).digest == plan_digest(plan):
+    approval = Approval.model_validate(row) if row is not None else None
+    if approval is not None and approval.digest == plan_digest(plan) and set(over) <= set(approval.over):
         return
     raise ApprovalNeeded(
         "approval_needed", f"the plan is over a limit that a person set: {'; '.join(over)}.",
@@ -68,7 +92,7 @@ def approve(ws: Workspace, ledger: Ledger, plan: Plan, typed: str) -> Approval:
     if typed.strip().lower() != plan_digest(plan):
         raise NotReadyError("approval_mistyped", "what was typed is not the plan's digest; nothing was approved.",
                             next_step=f"run `asrtune approve {plan.summary.plan_id}` again.")  # fmt: skip
-    approval = Approval(plan_id=plan.summary.plan_id, digest=plan_digest(plan), approved_by=getpass.getuser(), over=over_limits(plan, ws.config.budgets))
+    approval = Approval(plan_id=plan.summary.plan_id, digest=plan_digest(plan), approved_by=getpass.getuser(), over=over_anywhere(plan, ws.config))
     ledger.put("approval", approval.plan_id, approval)
     return approval
 

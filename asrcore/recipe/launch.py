@@ -5,33 +5,38 @@ from __future__ import annotations
 from itertools import count
 from pathlib import Path
 
+from asrcore.errors import ApprovalNeeded
 from asrcore.fingerprint import check_ref, check_shards, require_unchanged
-from asrcore.jobs import JobView, Ledger, submit
-from asrcore.recipe.approval import require_approval
+from asrcore.jobs import JobView, Ledger, ask_for_yes, submit
+from asrcore.recipe.approval import plan_digest, require_approval
 from asrcore.recipe.plan import load_plan
 from asrcore.requests import TrainRequest
-from asrcore.workspace import Workspace
+from asrcore.workspace import BackendName, Workspace
 
 GRACE_S = 30.0
 STATE_BYTES_PER_S = 50e6
 """Slowest disk that a state must fit through between SIGTERM and SIGKILL."""
 
 
-def launch_plan(ws: Workspace, plan_id: str, *, force_new: bool = False) -> JobView:
+def launch_plan(ws: Workspace, plan_id: str, *, force_new: bool = False, backend: BackendName = "local") -> JobView:
     """Starts the run of a plan, or finds it: the same plan is one run unless `force_new`, which trains it again under a new run id.
 
     Raises `plan_unknown`, `approval_needed`, `fingerprint_mismatch` with every changed or missing file, and what `submit` raises.
     """
     plan = load_plan(ws, plan_id)
     with Ledger.open(ws) as ledger:
-        require_approval(ws, ledger, plan)
+        try:
+            require_approval(ws, ledger, plan, backend)
+        except ApprovalNeeded:
+            ask_for_yes(ws, ledger, plan_id, plan_digest(plan))
+            raise
     request = plan.request
     require_unchanged([*check_ref(request.base), *check_ref(request.dev), *check_shards(request.shards)],
                       next_step="put the original files back, or call plan_finetune again.")  # fmt: skip
     if force_new:
         request = _fresh(request)
     size = Path(request.base.path).stat().st_size
-    return submit(ws, "train", request, grace_s=GRACE_S + 3 * size / STATE_BYTES_PER_S)
+    return submit(ws, "train", request, grace_s=GRACE_S + 3 * size / STATE_BYTES_PER_S, backend=backend)
 
 
 def _fresh(request: TrainRequest) -> TrainRequest:

@@ -12,7 +12,7 @@ CREATE TABLE attempts(
   cancel_at REAL,
   exit_code INTEGER,
   reason TEXT,
-  error TEXT,
+  error TEXT, remote TEXT, queued_tick TEXT, cancel_tick TEXT, doubt TEXT,
   PRIMARY KEY(job_id, number)
 );
 CREATE TABLE events(
@@ -34,7 +34,7 @@ CREATE TABLE jobs(
   created REAL NOT NULL,
   grace_s REAL NOT NULL,
   walltime_s REAL,
-  slots INTEGER NOT NULL,
+  slots INTEGER NOT NULL, backend TEXT NOT NULL DEFAULT 'local',
   UNIQUE(key, generation)
 );
 CREATE TABLE objects(
@@ -46,4 +46,5 @@ CREATE TABLE objects(
   UNIQUE(kind, id)
 );
 CREATE TABLE schema_version(version INTEGER PRIMARY KEY, applied REAL NOT NULL);
+CREATE TABLE told(key TEXT PRIMARY KEY, time REAL NOT NULL);
 CREATE INDEX attempts_by_state ON attempts(state, queued);

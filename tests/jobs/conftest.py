@@ -26,10 +26,11 @@ class Jobs:
 
     def __init__(self, ws: Workspace) -> None:
         self.ws = ws
+        self.waits = WAITS
         self.gate_path = ws.base_folder / "gate"
 
     def request(self, do: str, **more: Any) -> dict[str, Any]:
-        if do in ("wait", "two_gates", "stubborn"):
+        if do in ("wait", "two_gates", "stubborn", "ill"):
             if not self.gate_path.exists():
                 os.mkfifo(self.gate_path)
             more["gate"] = str(self.gate_path)
@@ -41,7 +42,7 @@ class Jobs:
 
     def until(self, job_id: str, holds: Callable[[JobView], bool]) -> JobView:
         view = get_job(self.ws, job_id)
-        for _ in range(WAITS):
+        for _ in range(self.waits):
             if holds(view):
                 return view
             view = get_job(self.ws, job_id, wait_s=2.0)

@@ -13,7 +13,8 @@ import pytest
 
 from asrcore.errors import EnvironmentFault, NotReadyError
 from asrcore.jobs.child import Reporter, main
-from asrcore.jobs.progress import assess, last_shown, recent_events
+from asrcore.jobs.health import assess
+from asrcore.jobs.progress import last_shown, recent_events
 from asrcore.results import Frozen
 
 

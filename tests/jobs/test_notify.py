@@ -1,8 +1,10 @@
-"""Somebody is told when a job ends: once, without text from data, and without any effect on the job when telling fails."""
+"""Somebody is told when a job ends, loses its supervisor or looks ill, and when a plan waits: once, without text from data, and without any
+effect on the job when telling fails."""
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 
 from asrcore.errors import UsageError
-from asrcore.jobs import submit
+from asrcore.jobs import Ledger, ask_for_yes, submit
 from asrcore.jobs.notify import Notice, notify
 from asrcore.workspace import Notify, load_config
 
@@ -23,11 +25,14 @@ class Receiver:
     """A webhook on this host: keeps bodies, answers with the given codes and then 200."""
 
     def __init__(self, answers: list[int]) -> None:
-        receiver, self.bodies, self.told = self, list[dict[str, Any]](), threading.Event()
+        receiver, self.bodies, self.told, self.more = self, list[dict[str, Any]](), threading.Event(), threading.Condition()
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                receiver.bodies.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                with receiver.more:
+                    receiver.bodies.append(body)
+                    receiver.more.notify_all()
                 code = answers.pop(0) if answers else 200
                 self.send_response(code)
                 self.end_headers()
@@ -39,6 +44,12 @@ class Receiver:
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def heard(self, number: int) -> list[tuple[str, str, str | None]]:
+        """(event, state, code) of the first `number` notices, sorted; two processes may tell at once."""
+        with self.more:
+            assert self.more.wait_for(lambda: len(self.bodies) >= number, 60), self.bodies
+        return sorted((body["event"], body["state"], body["code"]) for body in self.bodies)
 
     @property
     def url(self) -> str:
@@ -87,6 +98,37 @@ def test_the_command_gets_the_notice_on_its_stdin_and_no_shell_reads_it(jobs: An
     notice = ended("failed")
     assert notify(Notify(command=program), notice, lambda seconds: None) == []
     assert Notice.model_validate_json(out.read_bytes()) == notice
+
+
+def test_whoever_notices_tells_of_a_killed_supervisor_and_of_the_end_it_missed(jobs: Any, receiver: Receiver) -> None:
+    configure(jobs, f'webhook = "{receiver.url}"')
+    job_id = submit(jobs.ws, "probe", jobs.request("wait")).job_id
+    jobs.at_gate(job_id)
+    jobs.supervisor(job_id).send(signal.SIGKILL)
+    jobs.until(job_id, lambda view: view.state == "orphaned")
+    assert receiver.heard(1) == [("job_orphaned", "orphaned", None)]
+    jobs.child(job_id).send(signal.SIGKILL)
+    assert jobs.ended(job_id).state == "lost"
+    assert receiver.heard(2) == [("job_ended", "lost", None), ("job_orphaned", "orphaned", None)]
+
+
+def test_an_alarm_about_the_health_is_told_once_while_the_job_runs(jobs: Any, receiver: Receiver) -> None:
+    configure(jobs, f'webhook = "{receiver.url}"')
+    job_id = submit(jobs.ws, "probe", jobs.request("ill")).job_id
+    assert receiver.heard(1) == [("job_unhealthy", "running", "nan")]
+    jobs.open_gate()
+    jobs.ended(job_id)
+    assert receiver.heard(2) == [("job_ended", "succeeded", None), ("job_unhealthy", "running", "nan")]
+
+
+def test_a_plan_that_waits_for_a_yes_is_told_of_once_as_it_is(jobs: Any, receiver: Receiver) -> None:
+    configure(jobs, f'webhook = "{receiver.url}"')
+    jobs.ws.home.mkdir()
+    with Ledger.open(jobs.ws) as ledger:
+        for digest in ("aaaaaaaa", "aaaaaaaa", "bbbbbbbb"):
+            ask_for_yes(jobs.ws, ledger, "plan_0123456789ab", digest)
+    assert receiver.heard(2) == [("approval_needed", "planned", "approval_needed")] * 2
+    assert {body["plan_id"] for body in receiver.bodies} == {"plan_0123456789ab"}
 
 
 def test_nobody_is_told_what_was_not_asked_for(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Progress, time left and health, judged from events; and the log's tail."""
+"""Progress and time left, judged from events; and the log's tail."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asrcore.jobs.child import Reporter
-from asrcore.jobs.progress import STALL_S, assess, last_shown, log_tail, parse_events, recent_events, seconds_left
+from asrcore.jobs.progress import last_shown, log_tail, parse_events, recent_events, seconds_left
 from asrcore.requests import Event
-
-
-def fit(losses: list[float], **metrics: float) -> list[Event]:
-    return [Event(time=float(n), stage="fit", step=n, total=100, metrics={"loss": loss, **metrics}) for n, loss in enumerate(losses)]
 
 
 def test_time_left_follows_the_pace_of_the_current_stage() -> None:
@@ -26,24 +22,6 @@ def test_time_left_follows_the_pace_of_the_current_stage() -> None:
 @pytest.mark.parametrize("events", [[], [Event(time=1, stage="a", step=3, total=9)], [Event(time=n, stage="a", step=n) for n in range(3)]])
 def test_without_a_pace_or_a_total_there_is_no_time_left(events: list[Event]) -> None:
     assert seconds_left(events) is None
-
-
-def test_health_names_what_is_wrong() -> None:
-    falling = [5.0 / (n + 1) for n in range(40)]
-    assert assess(fit(falling), now=40).status == "ok"
-    assert assess([], now=0).status == "unknown"
-    assert assess(fit([*falling, float("nan")]), now=41).status == "nan"
-    assert assess(fit(falling + [3.0 + n for n in range(20)]), now=60).status == "diverging"
-    assert assess(fit(falling), now=39 + STALL_S + 1).status == "stalled"
-    rates = [20.0, 15.0, 15.1, 15.3, 15.2]
-    dev = [Event(time=n, stage="fit", step=n, total=9, metrics={"dev_wer": rate}) for n, rate in enumerate(rates)]
-    assert assess(dev, now=5).status == "plateau"
-    assert assess([*dev[:-1], dev[-1].model_copy(update={"metrics": {"dev_wer": 14.0}})], now=5).status == "ok"
-
-
-def test_events_far_apart_by_nature_are_not_stalled() -> None:
-    hourly = [Event(time=3600.0 * n, stage="fit", step=n, total=10) for n in range(4)]
-    assert assess(hourly, now=3600 * 3 + 7200).status == "ok"
 
 
 def test_the_view_holds_the_latest_value_of_each_metric_and_cleaned_text() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,64 +11,115 @@ import pytest
 
 from asrcore import io
 from asrcore.checkpoint import embedded_base, read_checkpoint
-from asrcore.embedded import shipped
-from asrcore.errors import ToolFault
+from asrcore.errors import AsrtuneError, NotReadyError, ToolFault, UsageError
 from asrcore.jobs.child import Reporter
-from asrcore.manifest import manifest_ref
-from asrcore.requests import CheckpointRef, ExportRequest
+from tests.model.exports import damaged_nemo, request_for, unpacked
 
 pytestmark = pytest.mark.heavy
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shipped.unpack(tmp_path_factory.mktemp("sets"))["bg-BG_guard_test"]
+def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return unpacked(tmp_path_factory.mktemp("sets"))
 
 
-def request_for(smoke: Path, out: Path) -> ExportRequest:
-    base = embedded_base()
-    checkpoint = CheckpointRef(name="embedded", path=str(base), sha256=io.sha256_file(base))
-    return ExportRequest(checkpoint=checkpoint, smoke=manifest_ref(smoke), smoke_utterances=3, provenance={"run": "run_test"}, out=str(out))
-
-
-def test_an_export_reloads_with_identical_transcripts_and_its_provenance_inside(smoke: Path, tmp_path: Path) -> None:
+def test_an_export_reloads_with_identical_transcripts_and_its_provenance_inside(sets: dict[str, Path], tmp_path: Path) -> None:
     from asrcore.model import export
 
-    result = export.run(request_for(smoke, tmp_path / "out"), Reporter(tmp_path))
-    assert (result.identical, result.compared_utterances) == (3, 3)
+    result = export.run(request_for(sets, tmp_path / "out", "nemo", smoke_utterances=3), Reporter(tmp_path))
+    assert (result.identical, result.compared_utterances) == (7, 7), "three clips with their tags, in auto, and the long one"
     assert result.prompt_changes_output
+    assert {check.identical == check.compared for check in result.checks} == {True}
     assert io.sha256_file(Path(result.path)) == result.sha256
     assert read_checkpoint(Path(result.path)).prompt_dictionary == read_checkpoint(embedded_base()).prompt_dictionary
     assert json.loads((tmp_path / "out/export.json").read_text(encoding="utf-8"))["provenance"] == {"run": "run_test"}
 
 
-def test_an_export_whose_prompt_layer_was_lost_is_refused_and_leaves_nothing(
-    smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """NeMo's own `model.export()` drops `prompt_kernel` without a word."""
+def test_every_artefact_has_a_card_and_checksums_that_hold(sets: dict[str, Path], tmp_path: Path) -> None:
     from asrcore.model import export
 
-    restore = export.restore
+    export.run(request_for(sets, tmp_path / "out", "nemo", smoke_utterances=1), Reporter(tmp_path))
+    sums = dict(line.split("  ")[::-1] for line in (tmp_path / "out/SHA256SUMS").read_text(encoding="utf-8").splitlines())
+    assert sums == {name: io.sha256_file(tmp_path / "out" / name) for name in ("README.md", "export.json", "model.nemo")}
+    assert (tmp_path / "out/README.md").read_text(encoding="utf-8").startswith("---\n")
+
+
+@pytest.mark.parametrize("damage", damaged_nemo())
+def test_a_nemo_export_that_is_not_the_checkpoint_is_refused_and_leaves_nothing(
+    sets: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Any], None]
+) -> None:
+    """NeMo's own `model.export()` drops `prompt_kernel` without a word; older exports elsewhere had left context 70."""
+    from asrcore.model import export, export_nemo
+
+    restore = export_nemo.restore
 
     def broken(path: Path) -> Any:
         model = restore(path)
-        if path != embedded_base():
-            model.prompt_kernel[2].weight.data.zero_()
+        damage(model)
         return model
 
-    monkeypatch.setattr(export, "restore", broken)
+    monkeypatch.setattr(export_nemo, "restore", broken)
     with pytest.raises(ToolFault) as caught:
-        export.run(request_for(smoke, tmp_path / "out"), Reporter(tmp_path))
+        export.run(request_for(sets, tmp_path / "out", "nemo", smoke_utterances=1), Reporter(tmp_path))
     assert caught.value.code == "export_not_identical"
-    assert list((tmp_path).glob("*out*")) == []
+    assert caught.value.problems
+    assert list(tmp_path.glob("*out*")) == []
 
 
-def test_a_model_that_says_too_little_on_the_smoke_set_proves_nothing(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_says_too_little_on_the_smoke_set_proves_nothing(
+    sets: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The bar is raised above what the base says, since no checkpoint at hand is silent for certain."""
-    from asrcore.model import export
+    from asrcore.model import export, export_smoke
 
-    monkeypatch.setattr(export, "MIN_TOKENS_PER_CLIP", 1000)
+    monkeypatch.setattr(export_smoke, "MIN_TOKENS_PER_CLIP", 1000)
     with pytest.raises(ToolFault) as caught:
-        export.run(request_for(smoke, tmp_path / "out"), Reporter(tmp_path))
+        export.run(request_for(sets, tmp_path / "out", "nemo", smoke_utterances=1), Reporter(tmp_path))
     assert caught.value.code == "export_unprovable"
     assert not (tmp_path / "out").exists()
+
+
+def refused(request: Any, folder: Path) -> AsrtuneError:
+    from asrcore.model import export
+
+    with pytest.raises(AsrtuneError) as caught:
+        export.run(request, Reporter(folder))
+    assert not (folder / "out").exists()
+    return caught.value
+
+
+@pytest.mark.parametrize("target", ["transformers", "onnx"])
+def test_a_smoke_set_of_one_locale_is_too_narrow_for_other_runtimes(sets: dict[str, Path], tmp_path: Path, target: str) -> None:
+    error = refused(request_for({"bg": sets["bg"]}, tmp_path / "out", target), tmp_path)
+    assert isinstance(error, NotReadyError)
+    assert error.code == "smoke_too_narrow"
+
+
+def test_a_left_context_that_the_checkpoint_never_had_is_refused(sets: dict[str, Path], tmp_path: Path) -> None:
+    error = refused(request_for(sets, tmp_path / "out", "onnx", att_contexts=((70, 6),)), tmp_path)
+    assert isinstance(error, UsageError)
+    assert error.code == "left_context_untrained"
+
+
+def test_the_disk_is_asked_before_anything_is_loaded(sets: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from asrcore.model import export
+
+    monkeypatch.setattr("asrcore.io.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10})())
+    monkeypatch.setattr(export, "restore", lambda _: pytest.fail("the checkpoint was opened"))
+    assert refused(request_for(sets, tmp_path / "out", "onnx"), tmp_path).code == "disk_full"
+
+
+def test_a_checkpoint_that_changed_since_the_call_is_refused(sets: dict[str, Path], tmp_path: Path) -> None:
+    request = request_for(sets, tmp_path / "out", "nemo")
+    changed = request.model_copy(update={"checkpoint": request.checkpoint.model_copy(update={"sha256": "0" * 64})})
+    assert refused(changed, tmp_path).code == "fingerprint_mismatch"
+
+
+def test_onnx_without_its_packages_names_the_extra(sets: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from asrcore.model import export
+
+    find = export.importlib.util.find_spec
+    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name, *rest: None if name == "onnxruntime" else find(name, *rest))
+    error = refused(request_for(sets, tmp_path / "out", "onnx"), tmp_path)
+    assert error.code == "export_extra_missing"
+    assert "asrtune[export]" in error.next_step

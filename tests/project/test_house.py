@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"torch", "torchaudio", "nemo", "lhotse", "lightning", "pytorch_lightning", "omegaconf", "hydra", "peft", "transformers"}
 SURFACES = {"asrtune", "mcp", "typer", "click", "rich"}
-ROOMS = {"campaign", "data", "recipe", "jobs", "model", "score", "export", "report"}
+ROOMS = {"campaign", "data", "recipe", "jobs", "model", "score", "serve", "export", "report"}
 MAX_LINES = 500
 
 
@@ -88,8 +88,8 @@ def test_shared_ground_imports_no_room() -> None:
     assert [found.where for found in LIBRARY if found.path.parent == ROOT / "asrcore" and found.room] == []
 
 
-def test_the_model_room_uses_scoring_and_the_child_protocol_and_no_other_room() -> None:
-    allowed = {"", "model", "score", "jobs"}
+def test_the_model_room_uses_scoring_and_the_protocols_of_its_child_processes_and_no_other_room() -> None:
+    allowed = {"", "model", "score", "jobs", "serve"}
     assert [found.where for found in LIBRARY if home_room(found.path) == "model" and found.room not in allowed] == []
 
 

@@ -13,6 +13,7 @@ from asrtune import catalog
 
 ROOT = Path(__file__).resolve().parents[2]
 SKILL = ROOT / "SKILL.md"
+ERRORS = ROOT / "docs/reference/errors.md"
 REFERENCES = sorted((ROOT / "skill/references").glob("*.md"))
 FRONTMATTER_KEYS = {"name", "description", "license", "compatibility", "metadata", "allowed-tools"}
 """The keys of the agent-skill format; any other top-level key fails its validators."""
@@ -29,7 +30,8 @@ def called(page: Path) -> set[str]:
     calls = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)(?=[`{( ])", text))
     commands = {name.replace("-", "_") for name in re.findall(r"asrtune ([a-z]+(?:-[a-z]+)+)", text)}
     verbs = {tool.split("_")[0] for tool in catalog.NAMES}
-    return {name for name in calls | commands if name.split("_")[0] in verbs and not name.endswith("_id")}
+    codes = set(re.findall(r"^\| `(\w+)`", ERRORS.read_text(encoding="utf-8"), re.MULTILINE))
+    return {name for name in calls | commands if name.split("_")[0] in verbs and not name.endswith("_id")} - codes
 
 
 def test_the_frontmatter_follows_the_skill_format() -> None:

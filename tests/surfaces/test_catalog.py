@@ -79,8 +79,8 @@ def test_the_examples_are_calls_that_the_tool_accepts(tool: catalog.Tool, monkey
 
 
 def test_a_whole_tool_list_stays_small_enough_to_be_read() -> None:
-    """Hosts that do not defer put names, descriptions and input schemas in every prompt: under 11,500 tokens at 4 characters each."""
+    """Hosts that do not defer put names, descriptions and input schemas in every prompt: under 12,000 tokens at 4 characters each."""
     import json
 
     shown = [{"name": t.name, "description": t.description, "input": catalog.shipped()[t.name]["input_schema"]} for t in catalog.TOOLS]
-    assert len(json.dumps(shown)) < 46_000
+    assert len(json.dumps(shown)) < 48_000

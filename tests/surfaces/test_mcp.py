@@ -56,6 +56,7 @@ UNHAPPY: dict[str, tuple[dict[str, Any], str]] = {
     "fix_manifest": ({"manifest": "none.jsonl", "whitespace": True}, "path_missing"),
     "split_dataset": ({"manifest": "none.jsonl"}, "path_missing"),
     "register_set": ({"manifest": "none.jsonl", "role": "guard"}, "path_missing"),
+    "apply_channel": ({"manifest": "none.jsonl"}, "path_missing"),
     "build_shards": ({"train": ["none.jsonl"]}, "path_missing"),
     "plan_finetune": ({"shards_id": "shards_000000000000", "dev_manifest": "none.jsonl"}, "shards_unknown"),
     "launch_finetune": ({"plan_id": "plan_000000000000"}, "plan_unknown"),

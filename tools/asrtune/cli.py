@@ -108,11 +108,38 @@ def report(
 
 
 @app.command(rich_help_panel=_OTHER)
-def mcp() -> None:
-    """Serve the tools over MCP on stdin and stdout."""
+def mcp(
+    http: Annotated[bool, typer.Option("--http", help="Streamable HTTP at /mcp instead of stdin and stdout; ASRTUNE_MCP_TOKEN holds the token.")] = False,
+    host: Annotated[str | None, typer.Option(help="With --http: address; outside loopback a token is required. Default 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="With --http: 0 lets the system choose. Default 8321.", min=0, max=65535)] = None,
+    allow_host: Annotated[list[str] | None, typer.Option(help="With --http: a name that clients may call this machine.")] = None,
+) -> None:
+    """Serve the tools over MCP on stdin and stdout, or over HTTP."""
+    if http or host is not None or port is not None or allow_host:
+        from asrtune.cli_misc import serve_over_http
+
+        raise typer.Exit(serve_over_http(host, port, allow_host or [], http=http))
     from asrtune.mcp_server import serve
 
     serve()
+
+
+@app.command(rich_help_panel=_OTHER)
+def serve(
+    checkpoint: Annotated[str, typer.Argument(help='"embedded", a run, blend, base or export id, a .nemo path or a hub id.')],
+    att_context: Annotated[str, typer.Option(help="LEFT,RIGHT frames of 80 ms for clients that name no latency.")] = "56,3",
+    host: Annotated[str, typer.Option(help="Address to listen on; all but loopback ask clients for ASRTUNE_SERVE_TOKEN.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: a free one.", min=0, max=65535)] = 0,
+    max_connections: Annotated[int, typer.Option(help="Streams at a time; more are sent away.", min=1, max=4096)] = 64,
+    origin: Annotated[list[str] | None, typer.Option(help="Origin of a page elsewhere that may connect; once for each.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="The addresses as one line of JSON on stdout.")] = False,
+) -> None:
+    """Serve live transcription: a WebSocket and a page with a microphone."""
+    from asrtune.cli_serve import run_server
+
+    raise typer.Exit(run_server(checkpoint, att_context=att_context, host=host, port=port, max_connections=max_connections, origins=origin or [],
+                                device=device, as_json=as_json))  # fmt: skip
 
 
 @app.command(rich_help_panel=_OTHER)

@@ -51,6 +51,21 @@ def print_schema(name: str | None) -> int:
     return 0
 
 
+def serve_over_http(host: str | None, port: int | None, names: list[str], *, http: bool) -> int:
+    """Serves until interrupted. The options of HTTP without --http are a usage error, so that nobody believes stdio to be a network server."""
+    from asrcore.errors import AsrtuneError, UsageError
+    from asrtune import mcp_http
+    from asrtune.cli_verbs import show_error
+
+    try:
+        if not http:
+            raise UsageError("http_not_asked", "--host, --port and --allow-host belong to --http.", next_step="add --http, or leave them out.")
+        mcp_http.serve_http(host or mcp_http.DEFAULT_HOST, mcp_http.DEFAULT_PORT if port is None else port, names)
+    except AsrtuneError as error:
+        return show_error(error, as_json=False)
+    return 0
+
+
 def run_quickstart(home: Path, *, seed: int, replay: bool, steps: int | None, as_json: bool) -> int:
     """The loop of `asrtune.quickstart`; `as_json` gives it no console, so it prints JSON."""
     from asrcore.errors import AsrtuneError

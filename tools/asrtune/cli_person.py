@@ -15,7 +15,7 @@ def approve_plan(plan_id: str) -> int:
     from asrcore.errors import AsrtuneError
     from asrcore.jobs import Ledger
     from asrcore.recipe import load_plan
-    from asrcore.recipe.approval import approve, over_limits, plan_digest
+    from asrcore.recipe.approval import approve, over_anywhere, plan_digest
     from asrcore.workspace import Workspace
     from asrtune.cli_verbs import show_error
 
@@ -23,7 +23,7 @@ def approve_plan(plan_id: str) -> int:
         require_terminal("a plan over a limit is for a person to approve.", "asrtune approve PLAN_ID")
         ws = Workspace.open()
         plan = load_plan(ws, plan_id)
-        over = over_limits(plan, ws.config.budgets)
+        over = over_anywhere(plan, ws.config)
         typer.echo(described(plan, over))
         if not over:
             typer.echo("It keeps every limit and needs no approval.")

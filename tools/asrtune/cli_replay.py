@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,7 +39,7 @@ def run_script(path: Path) -> int:
     saved: dict[str, Any] = {}
     wrong = 0
     for number, step in steps:
-        answer = _run(step, saved, ws)
+        answer = run_step(step, saved, ws)
         if "save" in step:
             saved[step["save"]] = answer
         differences = compare(answer, step.get("expect") or {"ok": True})
@@ -51,10 +52,15 @@ def run_script(path: Path) -> int:
 
 
 def read_script(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Line number and step. Raises `script_invalid` with all bad lines."""
+    """Line number and step. Raises `script_invalid` with all bad lines, and for a script without a step: it would prove nothing."""
+    return parse_script(path.read_text(encoding="utf-8", errors="replace").splitlines(), path.name)
+
+
+def parse_script(lines: Sequence[str], name: str, *, allow_none: bool = False) -> list[tuple[int, dict[str, Any]]]:
+    """As `read_script`, of lines that were read already."""
     steps: list[tuple[int, dict[str, Any]]] = []
     bad: list[int] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -65,9 +71,9 @@ def read_script(path: Path) -> list[tuple[int, dict[str, Any]]]:
             steps.append((number, cast("dict[str, Any]", step)))
         else:
             bad.append(number)
-    if bad or not steps:
-        lines = ", ".join(map(str, bad[:10])) or "none: it is empty"
-        raise UsageError("script_invalid", f"{path.name} is not a replay script; bad lines: {lines}.",
+    if bad or (not steps and not allow_none):
+        which = ", ".join(map(str, bad[:10])) or "none: it is empty"
+        raise UsageError("script_invalid", f"{name} is not a replay script; bad lines: {which}.",
                          next_step=f"write one JSON object a line with the keys {', '.join(sorted(_KEYS))}.")  # fmt: skip
     return steps
 
@@ -102,7 +108,8 @@ def substitute(value: Any, saved: dict[str, Any]) -> Any:
     return lookup(saved, whole[1]) if whole else _REFERENCE.sub(lambda match: str(lookup(saved, match[1])), value)
 
 
-def _run(step: dict[str, Any], saved: dict[str, Any], ws: Workspace) -> dict[str, Any]:
+def run_step(step: dict[str, Any], saved: dict[str, Any], ws: Workspace) -> dict[str, Any]:
+    """One call with its references filled in; what expectations look into."""
     try:
         result = registry.call(str(step["tool"]), substitute(step.get("arguments", {}), saved), ws)
         if step.get("wait"):

@@ -1,4 +1,4 @@
-"""The MCP server: every tool of the catalog over stdio, for all protocol revisions that the SDK serves.
+"""The MCP server: every tool of the catalog, for all protocol revisions that the SDK serves; over stdio here, over HTTP in `mcp_http`.
 
 Built on the SDK's low-level `Server`: it leaves argument checks and error texts to us (`asrtune.registry`), so unknown arguments are refused
 and no failure reaches the model as a bare "Error executing tool". Verbs run in worker threads; a client that goes away or cancels abandons the

@@ -26,7 +26,7 @@ from asrcore import io
 from asrcore.errors import AsrtuneError, EnvironmentFault, ErrorView, Problem, ToolFault, UsageError, clean_text
 from asrcore.results import Result
 from asrcore.workspace import Workspace
-from asrtune import catalog
+from asrtune import catalog, trace
 
 MAX_ARGUMENT_BYTES = 256_000
 MAX_DEPTH = 16
@@ -60,14 +60,15 @@ def load(name: str) -> Verb:
 
 def call(name: str, arguments: Mapping[str, Any], ws: Workspace | None = None) -> Result[Any]:
     """Runs one tool. Raises `AsrtuneError` and nothing else; a traceback of the unexpected goes to a log file, never into a message."""
-    try:
-        ws = ws or Workspace.open()
-        verb = load(name)
-        return verb.run(validate(verb, arguments), ws)
-    except AsrtuneError:
-        raise
-    except Exception as error:
-        raise translate(error, name, ws) from error
+    with trace.recorded(name, arguments) as answered:
+        try:
+            ws = ws or Workspace.open()
+            verb = load(name)
+            return answered(verb.run(validate(verb, arguments), ws))
+        except AsrtuneError:
+            raise
+        except Exception as error:
+            raise translate(error, name, ws) from error
 
 
 def validate(verb: Verb, arguments: Mapping[str, Any]) -> Any:

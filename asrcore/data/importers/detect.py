@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from asrcore.data.audio_files import AUDIO_SUFFIXES
+from asrcore.data.importers import lhotse_cuts
 from asrcore.data.importers.common_voice import SPLITS
 from asrcore.data.importers.fleurs import COLUMNS
 from asrcore.data.importers.folder import TRANSCRIPT_NAMES
@@ -14,7 +16,7 @@ from asrcore.data.importers.formats import FORMATS, MEANS, Format
 from asrcore.data.importers.librispeech import LIBRISPEECH_SUFFIX, MLS_FILE, MLS_LINE
 from asrcore.data.importers.lines import Line, read_lines
 from asrcore.data.importers.manifests import JSON_SUFFIXES, METADATA, is_granary, parse
-from asrcore.data.importers.rows import AUDIO_SUFFIXES, BadRow, walk
+from asrcore.data.importers.rows import BadRow, walk
 from asrcore.errors import UsageError
 
 MOST_FILES = 20_000
@@ -68,13 +70,23 @@ def _named_layouts(folder: Path, roots: tuple[Path, ...]) -> Iterator[Format]:
         yield "mls"
     if any(folder.glob("asr_*.tsv")):
         yield "voxpopuli"
+    if any(_is_lhotse(found, roots) for found in lhotse_cuts.manifests(folder)):
+        yield "lhotse"
     if (folder / METADATA).is_file():
         yield "nemo"
     elif (folder / "metadata.csv").is_file() and "file_name" in _first(folder / "metadata.csv", roots):
         yield "table"
 
 
+def _is_lhotse(found: lhotse_cuts.Manifests, roots: tuple[Path, ...]) -> bool:
+    """A file called cuts may be anything; recordings with supervisions beside them are Lhotse's."""
+    return found.cuts is None or found.cuts.suffix == ".gz" or lhotse_cuts.is_cut(parse(_first(found.cuts, roots)) or {})
+
+
 def _of_file(file: Path, roots: tuple[Path, ...]) -> Iterator[Format]:
+    if file.name.endswith(".jsonl.gz"):
+        yield "lhotse"  # nobody else zips JSON lines here
+        return
     first = _first(file, roots)
     if not first:
         return
@@ -82,7 +94,7 @@ def _of_file(file: Path, roots: tuple[Path, ...]) -> Iterator[Format]:
     if suffix in JSON_SUFFIXES:
         fields = parse(first)
         if fields is not None:
-            yield "granary" if is_granary(fields) else "nemo"
+            yield "lhotse" if lhotse_cuts.is_cut(fields) else "granary" if is_granary(fields) else "nemo"
     elif suffix == ".tsv":
         yield _of_tsv([name.strip() for name in first.split("\t")])
     elif suffix == ".csv":

@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from asrcore.data.audio_files import AUDIO_SUFFIXES
 from asrcore.data.importers.lines import Line, read_lines
-from asrcore.data.importers.rows import AUDIO_SUFFIXES, AudioFinder, BadRow, Item, Place, RawRow, ReadRequest, walk
+from asrcore.data.importers.rows import AudioFinder, BadRow, Item, Place, RawRow, ReadRequest, walk
 from asrcore.errors import UsageError
 
 TRANSCRIPT_NAMES = ("transcripts.txt", "transcript.txt", "transcriptions.txt", "transcription.txt", "transcription", "transcripts", "text.txt")

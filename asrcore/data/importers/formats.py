@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, get_args
 
-from asrcore.data.importers import common_voice, fleurs, folder, kaldi, librispeech, manifests, tables, voxpopuli
+from asrcore.data.importers import common_voice, fleurs, folder, kaldi, lhotse_cuts, librispeech, manifests, tables, voxpopuli
 from asrcore.data.importers.rows import Item, ReadRequest
 
 Format = Literal["sidecar", "transcripts", "table", "common_voice", "librispeech", "mls", "kaldi", "voxpopuli", "mosel", "fleurs",
-                 "nemo", "granary"]  # fmt: skip
+                 "nemo", "granary", "lhotse"]  # fmt: skip
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 READERS: Mapping[Format, Callable[[ReadRequest], Iterator[Item]]] = {
@@ -25,6 +25,7 @@ READERS: Mapping[Format, Callable[[ReadRequest], Iterator[Item]]] = {
     "fleurs": fleurs.read,
     "nemo": manifests.read,
     "granary": manifests.read_granary,
+    "lhotse": lhotse_cuts.read,
 }
 
 MEANS: Mapping[Format, str] = {
@@ -40,11 +41,12 @@ MEANS: Mapping[Format, str] = {
     "fleurs": "a FLEURS language (train.tsv, dev.tsv, test.tsv without header)",
     "nemo": "a NeMo manifest, also audiofolder's metadata.jsonl",
     "granary": "a Granary JSON file; audio from the source corpus",
+    "lhotse": "Lhotse cuts, or recordings and supervisions (JSON lines, also gzipped)",
 }
 
 WITH_COLUMNS: frozenset[Format] = frozenset({"table", "common_voice", "voxpopuli", "mosel"})
 """Formats whose columns can be mapped."""
-WITH_PARTS: frozenset[Format] = frozenset({"table", "common_voice", "mls", "voxpopuli", "mosel", "fleurs", "nemo", "granary"})
+WITH_PARTS: frozenset[Format] = frozenset({"table", "common_voice", "mls", "voxpopuli", "mosel", "fleurs", "nemo", "granary", "lhotse"})
 """Formats whose folder may hold several parts, told apart by `split`."""
 WITH_STYLES: frozenset[Format] = frozenset({"voxpopuli", "fleurs"})
 """Formats with two transcripts of every utterance."""

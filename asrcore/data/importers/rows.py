@@ -7,10 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-AUDIO_SUFFIXES = frozenset(
-    ".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .w64 .rf64 .caf .sph .nist .gsm .m4a .aac .wma .webm .amr .mp4".split()
-)
-"""Files that count as audio in a folder. Some of them libsndfile cannot open: those rows are reported, not overlooked."""
+from asrcore.data.audio_files import AUDIO_SUFFIXES
 
 REASONS: Mapping[str, tuple[str, str]] = {
     "line_too_long": ("the line is longer than 1 MiB", "write one utterance a line"),
@@ -31,6 +28,8 @@ REASONS: Mapping[str, tuple[str, str]] = {
     "audio_empty": ("the audio holds no samples", "replace the file"),
     "audio_truncated": ("the file decodes to less audio than its header promises", "replace the file"),
     "audio_command": ("wav.scp names a command, which is never run", "run it yourself and name the file it makes"),
+    "cut_computed": ("the cut is no plain piece of a mono file: transformed, mixed, one channel of several, or in an archive",
+                     "write it with Lhotse's save_audios, then import those cuts"),
     "piece_outside": ("offset and duration reach over the end of the audio", "correct offset and duration"),
     "number_invalid": ("offset or duration is no number of seconds", "write plain seconds"),
     "locale_missing": ("the row names no locale", "pass target_lang, or map a column to it"),

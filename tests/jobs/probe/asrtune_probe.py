@@ -59,6 +59,9 @@ def run(request: ProbeRequest, reporter: Reporter) -> ProbeResult | None:
                 reporter.event("work", step + 1, 3, loss=1.0 / (step + 1))
         case "wait":
             wait_at_gate(request, reporter)
+        case "ill":
+            reporter.event("work", 1, 3, loss=float("nan"))
+            wait_at_gate(request, reporter)
         case "marks":
             assert request.out is not None
             marks = Path(request.out) / "marks"

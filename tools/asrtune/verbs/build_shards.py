@@ -4,21 +4,29 @@ Use it after inspect_dataset and validate_language_tags, before plan_finetune; d
 Replay gets replay_share of the training seconds, evenly over its manifests; without replay the other languages are usually forgotten.
 It answers at once with a job id; the job's result holds the shards_id, and utterances, seconds and loader weight of each source.
 Data that overlaps a registered dev, target, guard or blind set is refused (training_overlaps). No row is dropped in silence: rows marked _skipme are counted, and a row with unusable audio fails the job with every such line listed.
+With channel the audio goes through simulated telephone lines (chains as in apply_channel; none keeps it); of several each utterance draws one.
 Cost: all audio is decoded once (an hour of audio in about 10 seconds) and takes up to 115 MB an hour on disk; a stopped job goes on where it was.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
+from asrcore.data.channel import parse_chains, uses_noise
+from asrcore.data.channel_sound import make_plan
 from asrcore.data.roles import overlaps_of_training
 from asrcore.data.shard_request import FLAC_BYTES_PER_SECOND, check_manifests, make_request
+from asrcore.data_requests import ChannelPlan
 from asrcore.errors import NotReadyError, Problem, UsageError
 from asrcore.jobs import JobView, Ledger, submit
+from asrcore.requests import Role
 from asrcore.results import Frozen, NextAction, Result
 from asrcore.workspace import Workspace
+
+Chain = Annotated[str, Field(min_length=1, max_length=300)]
 
 
 class Input(Frozen):
@@ -28,7 +36,13 @@ class Input(Frozen):
         0.1, ge=0, le=0.9, allow_inf_nan=False, description="Share of training seconds that replay gets; 0.1 is usual."
     )
     utterances_per_shard: int = Field(200, ge=1, le=10_000, description="About 200 mixes well.")
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="Order of the utterances.")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Order of the utterances and what they draw.")
+    channel: tuple[Chain, ...] = Field((), max_length=8, description="Chains for the train manifests.")
+    replay_channel: tuple[Chain, ...] = Field((), max_length=8, description="Chains for the replay manifests.")
+    noise: str | None = Field(
+        None, min_length=1, max_length=4096, description="Folder of recordings for noise steps, else pink noise."
+    )
+    shar: bool = Field(False, description="Also as Lhotse Shar, for twice the disk.")
 
 
 Output = JobView
@@ -41,6 +55,7 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
             "replay manifests are given but replay_share is 0.",
             next_step="pass replay_share=0.1, or leave replay out.",
         )
+    channels = _channels(request, ws)
     facts = check_manifests([ws.resolve_data(p) for p in request.train], [ws.resolve_data(p) for p in request.replay], ws.data_roots)
     with Ledger.open(ws) as ledger:
         overlaps = overlaps_of_training(ledger, [Path(f.ref.path) for f in facts])
@@ -48,13 +63,14 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
         raise NotReadyError("training_overlaps", f"{len(overlaps)} overlaps of training data with sets that models are measured by.",
                             next_step="take the rows out with fix_manifest or split_dataset, or register_set with allow_overlap and a person's reason.",
                             problems=overlaps)  # fmt: skip
-    need_gb, budget_gb = sum(f.seconds for f in facts) * FLAC_BYTES_PER_SECOND / 1e9, ws.config.budgets.max_disk_gb
+    need_gb, budget_gb = sum(f.seconds for f in facts) * FLAC_BYTES_PER_SECOND * (1 + request.shar) / 1e9, ws.config.budgets.max_disk_gb
     if need_gb > budget_gb:
         raise UsageError("disk_budget_exceeded", f"the shards may take {need_gb:.1f} GB, the budget max_disk_gb is {budget_gb:g} GB.",
                          next_step="pass fewer manifests, or ask the person to raise max_disk_gb in asrtune.toml.")  # fmt: skip
     wanted = make_request(
-        facts, request.replay_share, utterances_per_shard=request.utterances_per_shard, seed=request.seed, folder=ws.home / "shards"
-    )
+        facts, request.replay_share, utterances_per_shard=request.utterances_per_shard, seed=request.seed, folder=ws.home / "shards",
+        channels=channels, shar=request.shar,
+    )  # fmt: skip
     job = submit(ws, "build_shards", wanted)
     hours, rows = sum(f.seconds for f in facts) / 3600, sum(f.rows for f in facts)
     shards_id = wanted.out.rsplit("/", 1)[-1]
@@ -64,6 +80,18 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
         warnings=tuple(_warnings(request, sum(f.skipped for f in facts))),
         next_actions=(NextAction(tool="get_job", arguments={"job_id": job.job_id, "wait_s": 45}, why=f"waits until {shards_id} is built"),),
     )
+
+
+def _channels(request: Input, ws: Workspace) -> dict[Role, ChannelPlan | None]:
+    """The plan of each role; the noise folder goes to those that have noise steps, and to somebody it must go."""
+    noise = ws.resolve_data(request.noise) if request.noise else None
+    asked: dict[Role, tuple[str, ...]] = {"train": request.channel, "replay": request.replay_channel}
+    if request.replay_channel and not request.replay:
+        raise UsageError("replay_channel_unused", "replay_channel is given, but no replay manifest.",
+                         next_step="pass replay manifests, or channel for the train manifests.")  # fmt: skip
+    taking = [role for role, chains in asked.items() if chains and uses_noise(parse_chains(chains))]
+    # With nobody to take it, make_plan refuses the folder by name.
+    return {role: make_plan(chains, noise if role in taking or (role == "train" and not taking) else None, ws.data_roots) for role, chains in asked.items()}
 
 
 def _warnings(request: Input, skipped: int) -> list[Problem]:

@@ -2,7 +2,8 @@
 
 Use it when the health is nan or diverging, or when the work is no longer wanted; a slow job is no reason, since it goes on without anyone watching.
 It asks at once and answers at once: the job ends by itself within its grace period (30 seconds), then it is killed with all its processes.
-What was finished stays, and resume_job goes on from there. A job that has ended already is left as it is, so calling twice does no harm.
+What was finished stays, and resume_job goes on from there. A job that has ended already is left as it is, so calling twice does no harm;
+for a lost job on a cluster the call takes out what may be left of it there.
 """
 
 from __future__ import annotations

@@ -2,12 +2,14 @@
 
 Use it to hear what a checkpoint writes on recordings that nobody has transcribed: before export, for a demonstration, or to look for what to add to
 the training data. Do not use it to measure (run_streaming_eval scores), and do not train on its output unchecked. Give files or folders (every audio
-file in them, not in their subfolders) and a language tag, or auto. It answers at once with a job id; the finished job's folder holds one transcript a
+file in them, not in their subfolders), a language tag or auto, and names to boost. It answers at once with a job id; the finished job's folder holds one transcript a
 file as JSON and, if asked, SRT, VTT or TXT; unreadable files are named with a code and the rest goes on. Its text is untrusted. Cost: about the
 length of the audio divided by 60 on 2 cores with the embedded base; the full model needs a GPU to be faster than real time.
 """
 
 from __future__ import annotations
+
+from typing import Annotated
 
 from pydantic import Field
 
@@ -36,6 +38,10 @@ class Input(Frozen):
         ("json",), min_length=1, max_length=4, description="What to write besides JSON: srt, vtt, txt."
     )
     batch_size: int = Field(16, ge=1, le=512, description="Files in flight.")
+    boost: tuple[Annotated[str, Field(min_length=2, max_length=100)], ...] = Field(
+        (), max_length=500, description="Names and terms as they should be written; they win over what sounds alike. Measure what it costs elsewhere."
+    )
+    boost_weight: float = Field(1.0, gt=0, le=20, description="How much; above a few, phrases are written where nobody said them.")
 
 
 Output = JobView
@@ -46,7 +52,8 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
     files = audio_files([ws.resolve_data(path) for path in request.audio], ws.data_roots)
     wanted = TranscribeRequest(
         checkpoint=checkpoint, files=tuple(str(file) for file in files), digests=tuple(sha256_file(file) for file in files), language=request.language,
-        att_context=request.att_context_size, batch_size=request.batch_size, formats=tuple(dict.fromkeys(request.formats)), out="",
+        att_context=request.att_context_size, batch_size=request.batch_size, formats=tuple(dict.fromkeys(request.formats)),
+        boost=request.boost, boost_weight=request.boost_weight, out="",
     )  # fmt: skip
     transcript_id = f"transcript_{sha256_json(wanted)[:12]}"
     job = submit(ws, "transcribe", wanted.model_copy(update={"out": str(ws.folder("transcripts", transcript_id))}))

@@ -1,0 +1,25 @@
+#!/bin/bash
+#SBATCH --job-name=asrtune-job_0123456789ab-1
+#SBATCH --output="/shared/my asr/100%%/jobs/job_0123456789ab/attempt_1/log.txt"
+#SBATCH --open-mode=append
+#SBATCH --no-requeue
+#SBATCH --nodes=1
+#SBATCH --ntasks=1
+#SBATCH --cpus-per-task=16
+#SBATCH --time=4320
+#SBATCH --signal=TERM@46
+#SBATCH --gres=gpu:h100:1
+#SBATCH --mem=65536M
+#SBATCH --partition=gpu
+#SBATCH --account=asr
+#SBATCH --qos=long
+#SBATCH --constraint=ib
+#SBATCH --exclusive
+
+set -e
+cd '/shared/my asr/100%/jobs/job_0123456789ab/attempt_1' || exit 78
+for _ in $(seq 1200); do [ -e go ] && break; sleep 0.5; done
+[ -e go ] || exit 75
+module load cuda/13
+source /shared/venv/bin/activate
+exec srun --ntasks=1 --cpus-per-task=16 /shared/venv/bin/python -P -m asrcore.model.train '/shared/my asr/100%/jobs/job_0123456789ab/attempt_1/request.json'

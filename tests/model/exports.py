@@ -1,0 +1,58 @@
+"""Export requests over the embedded sets, and ways in which an artefact can be broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from asrcore import io
+from asrcore.checkpoint import embedded_base
+from asrcore.embedded import shipped
+from asrcore.manifest import manifest_ref
+from asrcore.requests import CheckpointRef, ExportRequest
+
+ALL_CONTEXTS = ((56, 0), (56, 1), (56, 3), (56, 6), (56, 13))
+
+
+def unpacked(folder: Path) -> dict[str, Path]:
+    """Short name -> manifest of three locales, Bulgarian first; none of them slot 0."""
+    manifests = shipped.unpack(folder)
+    return {"bg": manifests["bg-BG_guard_test"], "el": manifests["el-GR_clean_test"], "es": manifests["es-ES_guard_test"]}
+
+
+def request_for(sets: Mapping[str, Path], out: Path, target: str, checkpoint: Path | None = None, **changes: Any) -> ExportRequest:
+    source = checkpoint or embedded_base()
+    smoke, *more = (manifest_ref(path) for path in sets.values())
+    values = {
+        "checkpoint": CheckpointRef(name="embedded", path=str(source), sha256=io.sha256_file(source)), "target": target, "smoke": smoke,
+        "extra_smoke": tuple(more), "smoke_utterances": 4, "provenance": {"run": "run_test"}, "out": str(out),
+    }  # fmt: skip
+    return ExportRequest.model_validate(values | changes)
+
+
+def no_prompt(model: Any) -> None:
+    """The prompt layer is there, but hears no prompt."""
+    import torch
+
+    with torch.no_grad():
+        model.prompt_kernel[0].weight[:, -model.num_prompts :] = 0
+
+
+def one_weight(model: Any) -> None:
+    """One number of one tensor, far from the output."""
+    import torch
+
+    with torch.no_grad():
+        model.encoder.layers[0].feed_forward1.linear1.weight[0, 0] += 0.5
+
+
+def left_70(model: Any) -> None:
+    from omegaconf import open_dict
+
+    with open_dict(model.cfg):
+        model.cfg.encoder.att_context_size = [[70, right] for _, right in model.cfg.encoder.att_context_size]
+
+
+def damaged_nemo() -> list[Callable[[Any], None]]:
+    return [no_prompt, one_weight, left_70]
