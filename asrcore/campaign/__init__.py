@@ -1,6 +1,6 @@
 """The loop that decides: a campaign's goal and rounds in the ledger, what went wrong in a round, the learning curve, and the next step.
 
-`state` what is kept · `observe` ledger -> evidence · `diagnosis` where the errors are · `curve` what more data would bring · `rules` the table
+`state` what is kept · `observe` ledger -> evidence · `diagnosis` where the errors are · `mining` what to collect · `curve` what more data would bring · `rules` the table
 · `decide` evidence -> decision · `table` the campaign as text · `gate` the same verdicts for CI.
 """
 

@@ -10,6 +10,7 @@ from asrcore import io
 from asrcore.campaign import observe
 from asrcore.campaign.diagnosis import diagnose
 from asrcore.campaign.evidence import Evidence, Judgement, Lever
+from asrcore.campaign.mining import data_wanted
 from asrcore.campaign.rules import JUDGEMENTS, LEVERS, RULES_VERSION, first
 from asrcore.campaign.state import ALL_ROWS, Aim, Budget, Campaign, Decision, Round, decisions_of
 from asrcore.errors import NotReadyError, Problem, ToolFault, UsageError, clean_text
@@ -127,13 +128,18 @@ def judge_round(ledger: Ledger, campaign: Campaign, earlier: Sequence[Decision],
     accepted = this.candidate if verdict.judgement == "promote" else None
     before = earlier[-1].in_force if earlier else campaign.base
     looked_at = this.target_pairs[0][1] if this.target_pairs else this.incumbent_evals[0]
+    cell = observe.cell_of(ledger, looked_at)
+    found = diagnose(cell, seen.replay)
+    next_hours = seen.evidence.outlook.hours_next if verdict.lever == "add_data" else None
+    new_hours = None if next_hours is None else max(0.0, next_hours - (seen.evidence.outlook.hours_now or 0.0))
     key = [campaign.campaign_id, this.model_dump(mode="json"), earlier[-1].decision_id if earlier else None, RULES_VERSION]
     return Decision(
         decision_id="decision_" + io.sha256_json(key)[:12], campaign_id=campaign.campaign_id, round=this, judgement=verdict.judgement, accepted=accepted,
         in_force=accepted or before, lever=verdict.lever, judgement_rule=verdict.judgement_rule, lever_rule=verdict.lever_rule, why=verdict.why,
-        next_hours=seen.evidence.outlook.hours_next if verdict.lever == "add_data" else None,
+        next_hours=next_hours,
         evals=tuple(dict.fromkeys(one for pair in (*this.target_pairs, *this.guard_pairs, this.incumbent_evals) for one in pair)),
-        evidence=seen.evidence, findings=diagnose(observe.cell_of(ledger, looked_at), seen.replay), times_used=len(earlier) + 1, rules=RULES_VERSION,
+        evidence=seen.evidence, findings=found,
+        wanted=data_wanted(cell, found, new_hours) if verdict.lever == "add_data" else (), times_used=len(earlier) + 1, rules=RULES_VERSION,
     )  # fmt: skip
 
 

@@ -72,10 +72,15 @@ def terms_share(cell: EvalCell) -> float | None:
     return min(1.0, missed / cell.normalised.errors)
 
 
+def with_speech_rate(hyps: Sequence[Hypothesis], counts: ErrorCounts) -> list[Hypothesis]:
+    """The hypotheses with how fast was spoken as one more field (reference words a second)."""
+    rates = [h.fields | {SPEECH_RATE: f"{words / max(h.duration, 0.1):.4f}"} for h, words in zip(hyps, counts.words.tolist(), strict=True)]
+    return [h.model_copy(update={"fields": fields}) for h, fields in zip(hyps, rates, strict=True)]
+
+
 def _places(hyps: Sequence[Hypothesis], counts: ErrorCounts) -> Iterator[Finding]:
     """Slices that are worse than the rest of the set. Shares of different fields overlap: the same errors are seen from several sides."""
-    seconds = [h.fields | {SPEECH_RATE: f"{words / max(h.duration, 0.1):.4f}"} for h, words in zip(hyps, counts.words.tolist(), strict=True)]
-    rated = [h.model_copy(update={"fields": fields}) for h, fields in zip(hyps, seconds, strict=True)]
+    rated = with_speech_rate(hyps, counts)
     asked = [name for name in fields_of(rated) if name != "locale" or len({h.locale for h in hyps}) > 1]
     asked = [*[name for name in asked if name != SPEECH_RATE][: MOST_FIELDS - 1], SPEECH_RATE]
     errors, words = int(counts.errors.sum()), int(counts.words.sum())

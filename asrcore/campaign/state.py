@@ -12,6 +12,7 @@ from pydantic import Field
 
 from asrcore.campaign.diagnosis import Finding
 from asrcore.campaign.evidence import Evidence, Judgement, Lever
+from asrcore.campaign.mining import Wanted
 from asrcore.jobs import Ledger
 from asrcore.requests import CheckpointRef, EvalCell, ManifestRef, PromptMode
 from asrcore.results import Frozen
@@ -102,6 +103,7 @@ class Decision(Frozen):
     evals: tuple[str, ...] = Field(description="Every eval that the decision rests on.")
     evidence: Evidence
     findings: tuple[Finding, ...] = Field(description="Where the errors are, largest share first.")
+    wanted: tuple[Wanted, ...] = Field(default=(), description="With add_data: how to divide the new hours by kind; empty: data like the target set.")
     times_used: int = Field(description="Decisions of this campaign that looked at the first target set, this one included.")
     rules: str = Field(description="Version of the table of rules.")
 

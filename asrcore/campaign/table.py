@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from asrcore.campaign.curve import FARTHEST, Curve, Point, Refusal
+from asrcore.campaign.mining import HardUtterance, MissedWord
 from asrcore.campaign.state import Campaign, Decision
 from asrcore.errors import clean_text
 
@@ -64,6 +65,13 @@ def more_hours(points: Sequence[Point], curve: Curve | Refusal, hours: float) ->
     gain, error = curve.gain(now, now + hours), curve.error(now + hours)
     return (f"{hours:g} more hours (from {now:.3g} h): {gain[1]:.2f} points less (90 % {gain[0]:.2f} to {gain[2]:.2f}), "
             f"to {error[1]:.2f} % (90 % {error[0]:.2f} to {error[2]:.2f}), if they are of the same kind.")  # fmt: skip
+
+
+def hard_cases(utterances: Sequence[HardUtterance], words: Sequence[MissedWord]) -> str:
+    """What was missed most on the first target, for people who decide what to collect; the set itself must stay out of training."""
+    lines = [f"line {one.line}: {one.errors} errors of {one.words}\n    said   {one.untrusted_reference}\n    heard  {one.untrusted_text}" for one in utterances]
+    missed = ", ".join(f"{one.untrusted_text} {one.missed}/{one.occurrences}" for one in words)
+    return "\n".join([*(lines or ["No utterance was missed by all."]), f"missed words: {missed or 'none twice'}"])
 
 
 def _row(decision: Decision) -> tuple[str, ...]:

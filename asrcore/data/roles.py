@@ -18,6 +18,7 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
+from asrcore.data.importers.rows import PSEUDO_LABEL
 from asrcore.data.importing import is_locale
 from asrcore.data.leakage import Decoding, KeySet, LeakReport, OverlapKind, compare_sets, read_keys
 from asrcore.data.split import Held
@@ -91,7 +92,7 @@ def register(
 ) -> Registration:  # fmt: skip
     """Gives a manifest its role. The same again changes nothing.
 
-    Raises `manifest_missing`, `manifest_invalid`, `role_taken` (it has another role) and `set_overlaps` (it shares recordings or sentences with
+    Raises `manifest_missing`, `manifest_invalid`, `set_is_pseudo` (a model wrote the texts), `role_taken` (it has another role) and `set_overlaps` (it shares recordings or sentences with
     sets of other roles; `allow` names the kinds that a person accepts for `reason`).
     """
     ref, allowed = manifest_ref(manifest), tuple(dict.fromkeys(allow))
@@ -170,7 +171,7 @@ def _accepted(one: RegisteredSet | None, other: RegisteredSet | None) -> tuple[O
 
 def _describe(set_id: str, role: SetRole, ref: ManifestRef) -> RegisteredSet:
     problems: list[Problem] = []
-    rows = skipped = 0
+    rows = skipped = pseudo = 0
     seconds: defaultdict[str, float] = defaultdict(float)
     speakers: set[str] = set()
     path = Path(ref.path)
@@ -179,6 +180,7 @@ def _describe(set_id: str, role: SetRole, ref: ManifestRef) -> RegisteredSet:
             skipped += 1
             continue
         rows += 1
+        pseudo += bool((row.utterance.model_extra or {}).get(PSEUDO_LABEL))
         tag = row.utterance.target_lang
         seconds[tag if is_locale(tag) else "other"] += row.utterance.duration
         if row.utterance.speaker is not None:
@@ -186,6 +188,9 @@ def _describe(set_id: str, role: SetRole, ref: ManifestRef) -> RegisteredSet:
     refuse_errors(path, problems)
     if rows == 0:
         raise NotReadyError("source_empty", f"{path} holds no row that is not marked _skipme.", next_step="pass a manifest with rows.")
+    if pseudo and role not in LEARNED:
+        raise NotReadyError("set_is_pseudo", f"a model wrote the texts of {pseudo} rows, so the set cannot be {role}: it would measure agreement with that model.",
+                            next_step="have people transcribe a set for this, and keep pseudo-labels for training.")  # fmt: skip
     ranked = sorted(seconds.items(), key=lambda item: (-item[1], item[0]))[:20]
     return RegisteredSet(set_id=set_id, role=role, manifest=ref, rows=rows, rows_skipped=skipped, hours=round(sum(seconds.values()) / 3600, 4),
                          hours_by_locale={tag: round(value / 3600, 4) for tag, value in ranked}, speakers=len(speakers))  # fmt: skip

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +92,57 @@ def test_a_process_killed_before_its_decision_was_written_changes_no_decision(pl
                 hours = {"target_hours": d.round.target_hours} if d.round.target_hours else {}
                 assert registry.call("decide_next_step", {"campaign_id": campaign_id, "candidate_evals": taken, **hours}, ws).data == d
         assert replayed(ledger, load_campaign(ledger, campaign_id), decisions) == tuple(decisions)
+
+
+def dying(ws: Workspace, write: int | None) -> bool:
+    """Base and first round in a process that dies (no handler runs) before number `write` of the inserts and commits of its campaign. Whether it died."""
+    child = os.fork()
+    if child == 0:
+        done, ours = 0, False
+
+        class Connection(sqlite3.Connection):
+            def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+                nonlocal done, ours
+                insert = sql.startswith("INSERT INTO objects") and values[0][0] in ("campaign", "decision")
+                done += insert or (ours and sql == "COMMIT")
+                ours = insert or (ours and sql != "COMMIT")
+                if done == write:
+                    os._exit(9)
+                return super().execute(sql, *values)
+
+        connect = sqlite3.connect
+        sqlite3.connect = lambda *given, **options: connect(*given, factory=Connection, **options)  # pyright: ignore[reportAttributeAccessIssue]
+        try:
+            campaign_id = begin(ws)
+            registry.call("decide_next_step", {"campaign_id": campaign_id}, ws)
+            registry.call("decide_next_step", {"campaign_id": campaign_id, "candidate_evals": evals(ws, STEPS[1]), "target_hours": 10.0}, ws)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, 9)
+    return code == 9
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_before_any_of_its_writes_leaves_a_campaign_that_goes_on_to_the_same_decisions(tmp_path: Path) -> None:
+    whole: list[Any] | None = None
+    for write in (None, *range(1, 20)):
+        folder = tmp_path / "one"
+        folder.mkdir()
+        ws = Workspace(folder / ".asrtune", Config(), folder)
+        died = dying(ws, write)
+        assert not died or not dying(ws, None)
+        with Ledger.open(ws) as ledger:
+            (campaign,) = ledger.list("campaign", 10)
+            decisions = [d.model_dump() for d in decisions_of(ledger, campaign.id)]
+        shutil.rmtree(folder)
+        whole = whole or decisions
+        assert decisions == whole
+        if write is not None and not died:
+            assert write == 7, "campaign, base and first round: an insert and a commit each"
+            return
+    raise AssertionError("it never came to its end")
 
 
 def test_the_same_evals_again_are_the_same_round(ws: Workspace) -> None:

@@ -57,6 +57,15 @@ def test_machines_get_the_campaign_as_one_object(campaign: str) -> None:
     assert answer["points"][0]["hours"] == 10.0
 
 
+def test_what_was_missed_most_is_shown_when_asked_for_and_only_then(campaign: str) -> None:
+    shown = run("campaign", "--hard", "3").stdout
+    assert shown.count("    said   ") == 3
+    assert "missed words: " in shown
+    assert "    said   " not in run("campaign").stdout
+    answer = json.loads(run("campaign", "--hard", "2", "--json").stdout)
+    assert (len(answer["hard_utterances"]), len(answer["missed_words"])) == (2, 2)
+
+
 def test_a_workspace_without_a_campaign_says_how_to_start_one(ws: Workspace) -> None:
     shown = run("campaign")
     assert shown.exit_code == 3

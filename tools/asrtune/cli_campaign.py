@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
+if TYPE_CHECKING:
+    from asrcore.campaign import Decision
 
-def show_campaign(campaign_id: str | None, *, hours: float | None, as_json: bool) -> int:
-    """Prints the rounds, the last decision and the learning curve of a campaign (default: the newest), computed from the ledger.
+
+def show_campaign(campaign_id: str | None, *, hours: float | None, hard: int = 0, as_json: bool) -> int:
+    """Prints the rounds, the last decision and the learning curve of a campaign (default: the newest), computed from the ledger; with `hard`, so many
+    utterances and words that were missed most.
 
     Errors: `no_campaign`, `campaign_unknown`, `hypotheses_missing`.
     """
-    from asrcore.campaign import curve, observe, state, table
+    from asrcore.campaign import curve, mining, observe, state, table
     from asrcore.errors import AsrtuneError, NotReadyError
     from asrcore.jobs import Ledger
     from asrcore.workspace import Workspace
@@ -28,6 +34,10 @@ def show_campaign(campaign_id: str | None, *, hours: float | None, as_json: bool
             campaign = state.load_campaign(ledger, wanted)
             decisions = state.decisions_of(ledger, wanted)
             points, spread = observe.points_of(ledger, campaign, decisions)
+            looked_at = _looked_at(decisions)
+            cells = [observe.cell_of(ledger, one) for one in looked_at] if hard else []
+            utterances = mining.hardest(cells, hard) if cells else ()
+            words = mining.missed_words(cells[-1], hard) if cells else ()
     except AsrtuneError as error:
         return show_error(error, as_json=as_json)
     found = curve.fit(points, spread) if points else curve.Refusal("no round with known hours of target data is measured")
@@ -36,6 +46,7 @@ def show_campaign(campaign_id: str | None, *, hours: float | None, as_json: bool
         typer.echo(json.dumps({
             "campaign": campaign.model_dump(mode="json"), "decisions": [one.model_dump(mode="json") for one in decisions],
             "points": [point.model_dump(mode="json") for point in points], "more_hours": answer,
+            "hard_utterances": [one.model_dump(mode="json") for one in utterances], "missed_words": [one.model_dump(mode="json") for one in words],
         }, ensure_ascii=False))  # fmt: skip
         return 0
     typer.echo(table.heading(campaign, decisions) + "\n")
@@ -43,8 +54,18 @@ def show_campaign(campaign_id: str | None, *, hours: float | None, as_json: bool
         typer.echo(f"No round yet: asrtune decide-next-step {wanted}")
         return 0
     typer.echo(table.rounds_table(decisions) + "\n\n" + table.drawing(points, found) + "\n")
+    if hard:
+        typer.echo(table.hard_cases(utterances, words) + "\n")
     typer.echo(answer if answer is not None else f"{decisions[-1].decision_id}: {decisions[-1].why[0]}. Next: {decisions[-1].lever}: {decisions[-1].why[1]}.")
     return 0
+
+
+def _looked_at(decisions: Sequence[Decision]) -> tuple[str, ...]:
+    """Evals of the first target: what the newest candidate was compared with and its own; the base's alone before there is one."""
+    if not decisions:
+        return ()
+    this = decisions[-1].round
+    return this.target_pairs[0] if this.target_pairs else this.incumbent_evals[:1]
 
 
 def run_gate(

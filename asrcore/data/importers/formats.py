@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, get_args
 
-from asrcore.data.importers import common_voice, fleurs, folder, kaldi, lhotse_cuts, librispeech, manifests, tables, voxpopuli
+from asrcore.data.importers import common_voice, fleurs, folder, kaldi, lhotse_cuts, librispeech, manifests, pseudo, tables, voxpopuli
 from asrcore.data.importers.rows import Item, ReadRequest
 
 Format = Literal["sidecar", "transcripts", "table", "common_voice", "librispeech", "mls", "kaldi", "voxpopuli", "mosel", "fleurs",
-                 "nemo", "granary", "lhotse"]  # fmt: skip
+                 "nemo", "granary", "lhotse", "pseudo"]  # fmt: skip
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 READERS: Mapping[Format, Callable[[ReadRequest], Iterator[Item]]] = {
@@ -26,6 +26,7 @@ READERS: Mapping[Format, Callable[[ReadRequest], Iterator[Item]]] = {
     "nemo": manifests.read,
     "granary": manifests.read_granary,
     "lhotse": lhotse_cuts.read,
+    "pseudo": pseudo.read,
 }
 
 MEANS: Mapping[Format, str] = {
@@ -42,6 +43,7 @@ MEANS: Mapping[Format, str] = {
     "nemo": "a NeMo manifest, also audiofolder's metadata.jsonl",
     "granary": "a Granary JSON file; audio from the source corpus",
     "lhotse": "Lhotse cuts, or recordings and supervisions (JSON lines, also gzipped)",
+    "pseudo": "the folder of a finished transcribe job, with agree_with that of a second checkpoint",
 }
 
 WITH_COLUMNS: frozenset[Format] = frozenset({"table", "common_voice", "voxpopuli", "mosel"})

@@ -20,6 +20,7 @@ REASONS: Mapping[str, tuple[str, str]] = {
     "folder_link": ("a link to a folder is not followed; nothing behind it was counted", "import the folder it points to"),
     "file_refused": ("the file lies outside the data roots", "move it below a data root, or ask the person to add one"),
     "text_missing": ("the audio has no transcript", "add it, or remove the audio"),
+    "transcript_missing": ("the second checkpoint has not transcribed this audio", "transcribe the same files with both checkpoints"),
     "text_empty": ("the transcript is empty", "add the text, or remove the row"),
     "audio_ambiguous": ("several audio files have this name", "name the file with its folder, or pass audio_root"),
     "audio_refused": ("the audio lies outside the data roots", "move it below a data root, or ask the person to add one"),
@@ -27,6 +28,7 @@ REASONS: Mapping[str, tuple[str, str]] = {
     "audio_unreadable": ("the audio cannot be decoded", "replace the file, or convert it to WAV or FLAC"),
     "audio_empty": ("the audio holds no samples", "replace the file"),
     "audio_truncated": ("the file decodes to less audio than its header promises", "replace the file"),
+    "audio_changed": ("the audio is not what was transcribed", "transcribe it again with both checkpoints"),
     "audio_command": ("wav.scp names a command, which is never run", "run it yourself and name the file it makes"),
     "cut_computed": ("the cut is no plain piece of a mono file: transformed, mixed, one channel of several, or in an archive",
                      "write it with Lhotse's save_audios, then import those cuts"),
@@ -41,6 +43,9 @@ REASONS: Mapping[str, tuple[str, str]] = {
     "name_not_text": ("the file name is not UTF-8", "rename the file"),
 }
 """Why a place is not in the manifest: what is wrong, and what to do."""
+
+PSEUDO_LABEL = "pseudo_label"
+"""Field of rows whose text a model wrote (`importers.pseudo`): they may be learned from, and measure nothing."""
 
 
 class Place(NamedTuple):
@@ -88,6 +93,10 @@ class ReadRequest(NamedTuple):
     audio_root: Path | None = None
     style: str = "written"
     """`written` keeps case and punctuation where a corpus has two transcripts, `spoken` takes the normalised one."""
+    locale: str | None = None
+    """The caller's tag for all rows, for readers that judge texts; which rows it may stand for is the importer's to say."""
+    agree_with: Path | None = None
+    """Pseudo-labels: job folder of the second checkpoint's transcripts."""
 
     @property
     def folder(self) -> Path:

@@ -1,10 +1,10 @@
 """Judge a campaign's newest candidate and say the one thing to do next, with the reason and the evals it rests on.
 
-Use it after check_replay in every round, with the candidate's evals on all targets and guards of the campaign; without evals it repeats the latest
-decision, so anyone can go on from the campaign_id alone. It does not train and builds nothing. The candidate is promoted, rejected or undecided
-(accepting none is a normal answer), and one lever is named: add_data, more_replay, blend, boost_terms, lower_lr, collect_test_words, fix_data or stop.
-It returns the rules that matched, the learning curve's outlook with its 90 % interval or why there is none, and where the errors are. Rounds are
-recorded, and the same evals again give the same decision. Cost: seconds, no model is loaded.
+Use it after check_replay in every round, with the candidate's evals on all targets and guards; without evals it repeats the latest decision, so
+anyone can go on from the campaign_id alone. It does not train. The candidate is promoted, rejected or undecided (accepting none is normal), and one
+lever is named: add_data, more_replay, blend, boost_terms, lower_lr, collect_test_words, fix_data or stop. It returns the rules that matched, what more
+data would bring (90 %) or why nobody knows, where the errors are and what kinds of data to add. The same evals again give the same decision.
+Cost: seconds, no model is loaded.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ EvalId = Annotated[str, Field(pattern=r"^eval_[0-9a-f]{12}$")]
 class Input(Frozen):
     campaign_id: str = Field(pattern=r"^campaign_[0-9a-f]{12}$", description="The campaign, from start_campaign.")
     candidate_evals: tuple[EvalId, ...] = Field(
-        (), max_length=220, description="Eval ids of the candidate on every target and guard of the campaign; left out, the latest decision is repeated."
+        (), max_length=220, description="Of the candidate on every target and guard; left out, the latest decision is repeated."
     )
     target_hours: float | None = Field(
         None, gt=0, le=1e6, allow_inf_nan=False,
-        description="Hours of training audio in the target's locale; left out, counted from the candidate's shards.",
+        description="Hours of target audio trained on; left out, counted from the shards.",
     )  # fmt: skip
     lever: Lever | None = Field(None, description="What this round changed; left out, what the decision before it asked for.")
 
@@ -133,7 +133,7 @@ def _blind(ledger: Ledger, campaign: Campaign, decision: Decision) -> tuple[Next
 
 
 _LOOK: dict[Lever, tuple[str, str]] = {
-    "add_data": ("shards", "See what was trained on; import and inspect more of the kind named in findings, then build_shards."),
+    "add_data": ("shards", "See what was trained on; import and inspect more of the kinds named in wanted, then build_shards."),
     "more_replay": ("shards", "See the replay share, then build_shards with about twice of it and train again."),
     "fix_data": ("shards", "See what was added; run validate_language_tags and inspect_dataset on it, mend it, then build_shards."),
     "collect_test_words": ("eval", "Find the sets; add utterances to them and run run_streaming_eval anew for base, model in force and candidate."),

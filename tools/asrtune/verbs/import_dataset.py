@@ -46,6 +46,9 @@ class Input(Frozen):
         "written", description="Which transcript, where a corpus has two: with case and punctuation (what the base writes), or normalised."
     )
     name: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Name of the corpus, written into every row as source.")
+    agree_with: str = Field(
+        "", max_length=4096, description="For pseudo: folder of a second checkpoint's transcribe job; source is the first's."
+    )
     decode: bool = Field(False, description="Decode every recording: finds truncated audio and NaN, and writes audio_digest.")
 
 
@@ -63,7 +66,10 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
         )
     chosen = detect(source, ws.data_roots) if request.format == "detect" else request.format
     _refuse_unused(request, chosen, source)
-    wanted = ReadRequest(source, ws.data_roots, request.split, dict[str, str](request.columns.items()), audio_root, request.style)
+    wanted = ReadRequest(
+        source, ws.data_roots, request.split, dict[str, str](request.columns.items()), audio_root, request.style, request.target_lang,
+        ws.resolve_data(request.agree_with) if request.agree_with else None,
+    )  # fmt: skip
     rules = ImportRules(chosen, request.target_lang, request.name, ws.data_roots, request.decode)
     report = import_rows(READERS[chosen](wanted), rules, ws.home / "datasets")
     with Ledger.open(ws) as ledger:
@@ -92,7 +98,8 @@ def _refuse_unused(request: Input, chosen: Format, source: Path) -> None:
             ("columns", bool(request.columns), chosen in WITH_COLUMNS),
             ("split", request.split is not None, chosen in WITH_PARTS and source.is_dir()),
             ("style", request.style != "written", chosen in WITH_STYLES),
-            ("audio_root", request.audio_root is not None, chosen != "sidecar"),
+            ("audio_root", request.audio_root is not None, chosen not in ("sidecar", "pseudo")),
+            ("agree_with", request.agree_with != "", chosen == "pseudo"),
         ) if given and not used
     ]  # fmt: skip
     if unused:

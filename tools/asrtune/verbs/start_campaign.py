@@ -1,9 +1,9 @@
 """Write down what a loop of measure, add data, retrain is for: targets, guards, goal and budget, from the base's evals.
 
-Use it once, after run_streaming_eval has scored the base on the target sets and on the guard sets; sets, latencies and prompt modes are those of the
-evals. The first target decides about promotion and carries the goal, other targets must not get worse, guards must be kept. Agree goal, margin and
-budget with the person before: they cannot be changed afterwards, and a margin chosen after a result proves nothing. The same call again finds the
-same campaign. It returns the campaign_id for decide_next_step. Cost: milliseconds.
+Use it once, after run_streaming_eval has scored the base on target and guard sets; sets, latencies and prompt modes are those of the evals. The first
+target decides about promotion and carries the goal, other targets must not get worse, guards must be kept. Agree goal, margin and budget with the
+person before: they cannot be changed, and a margin chosen after a result proves nothing. The same call again finds the same campaign.
+It returns the campaign_id for decide_next_step. Cost: milliseconds.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Input(Frozen):
     target_evals: tuple[EvalId, ...] = Field(min_length=1, max_length=20, description="Eval ids of the base on the target sets; the first one decides.")
     guard_evals: tuple[EvalId, ...] = Field((), max_length=200, description="Eval ids of the base on the sets that must not get worse.")
     goal_percent: float | None = Field(
-        None, gt=0, lt=100, allow_inf_nan=False, description="Error rate on the first target at which the campaign ends; left out, it ends at the plateau."
+        None, gt=0, lt=100, allow_inf_nan=False, description="Error rate on the first target that ends it; left out, the plateau does."
     )
     min_gain_points: float = Field(
-        1.0, gt=0, le=50, allow_inf_nan=False, description="The least gain of a round that is worth its cost; under it more data is a plateau."
+        1.0, gt=0, le=50, allow_inf_nan=False, description="Least gain that is worth a round; under it more data is a plateau."
     )
     margin_points: float | None = Field(
         None, gt=0, le=100, allow_inf_nan=False, description="Largest acceptable loss of a guard; left out, the larger of 0.5 point and 5 % of the base's rate.",
@@ -37,7 +37,7 @@ class Input(Frozen):
     max_rounds: int = Field(10, ge=1, le=1000, description="Candidates that may be judged.")
     max_gpu_hours: float | None = Field(None, gt=0, le=1e6, allow_inf_nan=False, description="Hours of training over all rounds.")
     max_target_hours: float | None = Field(
-        None, gt=0, le=1e6, allow_inf_nan=False, description="Hours of training audio in the target's locale that can be had at most."
+        None, gt=0, le=1e6, allow_inf_nan=False, description="Hours of target audio that can be had."
     )
 
 
