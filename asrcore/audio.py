@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import soundfile as sf
 import soxr
 from numpy.typing import NDArray
 
+from asrcore import audio_header
+from asrcore.audio_header import AudioInfo
 from asrcore.errors import NotReadyError, clean_text
 
 MODEL_RATE = 16_000
@@ -24,20 +26,22 @@ Samples = NDArray[np.float32]
 _BLOCK = 1 << 20
 
 
-class AudioInfo(NamedTuple):
-    """What the file's header says. `seconds` = frames / rate; `format` as in `WAV/PCM_16`."""
-
-    rate: int
-    channels: int
-    frames: int
-    seconds: float
-    format: str
-
-
 def probe(path: Path) -> AudioInfo:
     """Reads the header only. Raises `audio_missing`, `audio_unreadable` or `audio_empty`."""
+    known = audio_header.read(path)
+    if known is not None:
+        return known
     with _open(path) as file:
         return _info(file)
+
+
+def blocks(path: Path, *, offset: float = 0.0, duration: float | None = None) -> Iterator[Samples]:
+    """The samples at their own rate in blocks of at most 2**20, channels averaged: a recording of hours needs no more memory than a minute of it.
+
+    At least one sample is given in all. Raises what `decode` raises, each when its place is reached.
+    """
+    with _open(path) as file:
+        yield from _blocks(file, path, offset, duration)
 
 
 def decode(path: Path, *, rate: int = MODEL_RATE, offset: float = 0.0, duration: float | None = None) -> Samples:
@@ -48,11 +52,8 @@ def decode(path: Path, *, rate: int = MODEL_RATE, offset: float = 0.0, duration:
     """
     with _open(path) as file:
         native = file.samplerate
-        samples = _read(file, path, round(offset * native), None if duration is None else round(duration * native))
-    if len(samples) == 0:
-        raise _fault("audio_empty", path, "holds no samples in the wanted piece", "correct offset and duration, or remove the row")
-    if not np.isfinite(samples).all():
-        raise _fault("audio_unreadable", path, "holds NaN or infinite samples", "replace the file, or remove the row")
+        found = list(_blocks(file, path, offset, duration))
+    samples = found[0] if len(found) == 1 else np.concatenate(found)
     return samples if native == rate else np.asarray(soxr.resample(samples, native, rate), dtype=np.float32)
 
 
@@ -75,12 +76,22 @@ def _info(file: sf.SoundFile) -> AudioInfo:
     return AudioInfo(file.samplerate, file.channels, file.frames, file.frames / file.samplerate, f"{file.format}/{file.subtype}")
 
 
-def _read(file: sf.SoundFile, path: Path, start: int, count: int | None) -> Samples:
+def _blocks(file: sf.SoundFile, path: Path, offset: float, duration: float | None) -> Iterator[Samples]:
+    native, whole_numbers, empty = file.samplerate, file.subtype.startswith("PCM_"), True
+    for block in _read(file, path, round(offset * native), None if duration is None else round(duration * native)):
+        if not whole_numbers and not np.isfinite(block).all():
+            raise _fault("audio_unreadable", path, "holds NaN or infinite samples", "replace the file, or remove the row")
+        empty = False
+        yield block
+    if empty:
+        raise _fault("audio_empty", path, "holds no samples in the wanted piece", "correct offset and duration, or remove the row")
+
+
+def _read(file: sf.SoundFile, path: Path, start: int, count: int | None) -> Iterator[Samples]:
     """Mono samples of the piece, in blocks: headers may lie about the length, and GSM files cannot be sought in.
 
     Only PCM (WAV, FLAC and the like) is sought in; seeking in compressed streams is not sample-exact in every codec.
     """
-    blocks: list[Samples] = []
     left = sys.maxsize if count is None else count
     try:
         if file.subtype.startswith("PCM_"):
@@ -93,10 +104,10 @@ def _read(file: sf.SoundFile, path: Path, start: int, count: int | None) -> Samp
             wanted = block[start:]
             start = max(0, start - len(block))
             left -= len(wanted)
-            blocks.append(wanted[:, 0] if wanted.shape[1] == 1 else wanted.mean(axis=1, dtype=np.float32))
+            if len(wanted):
+                yield wanted[:, 0] if wanted.shape[1] == 1 else wanted.mean(axis=1, dtype=np.float32)
     except sf.LibsndfileError as error:
         raise _fault("audio_unreadable", path, "breaks off while decoding", "replace the file, or remove the row") from error
-    return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
 
 
 def _fault(code: str, path: Path, what: str, fix: str) -> NotReadyError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from asrcore.data_requests import NoiseRef
 from asrcore.errors import NotReadyError, Problem
 from asrcore.io import sha256_file
 from asrcore.requests import CheckpointRef, ManifestRef, ShardsResult
@@ -13,7 +14,7 @@ SUMS = "SHA256SUMS"
 """Beside the index of a shards folder: the digest of every tar and manifest."""
 
 
-def check_ref(ref: CheckpointRef | ManifestRef) -> list[Problem]:
+def check_ref(ref: CheckpointRef | ManifestRef | NoiseRef) -> list[Problem]:
     """Empty when the file at `ref.path` has the digest of `ref`."""
     return _check(Path(ref.path), ref.sha256)
 

@@ -13,7 +13,7 @@ import json
 import os
 import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, cast
 
@@ -130,8 +130,8 @@ def row_positions(path: Path) -> array[int]:
     return array("Q", (position for _, position, _ in _lines(path)))
 
 
-def rows_at(path: Path, lines: Iterable[int], positions: array[int]) -> list[Row]:
-    """The rows of these line numbers, in this order. Raises `manifest_invalid` where one is not readable."""
+def rows_at(path: Path, lines: Iterable[int], positions: array[int] | Mapping[int, int]) -> list[Row]:
+    """The rows of these line numbers, in this order; `positions` as `row_positions` gives them, or those of these lines. Raises `manifest_invalid` where one is not readable."""
     problems: list[Problem] = []
     reader = _Reader(path, problems)
     rows: list[Row] = []

@@ -154,6 +154,7 @@ class TrainRequest(Frozen):
     emit_tag_in_auto: bool = True
     """Append ` <xx-XX>` to the target text of utterances drawn in `auto`, so that tag output survives tuning (NeMo 3.0, rnnt_bpe_models_prompt.py)."""
     spec_augment: bool = True
+    ema_decay: float = Field(default=0.0, ge=0, lt=1, description="Of a moving average of the weights, which candidates then hold; 0: none.")
     candidate_every: int = Field(ge=1)
     """A candidate checkpoint and a standalone streaming eval of it every so many steps, and at the end."""
     patience: int | None = Field(default=None, ge=1)

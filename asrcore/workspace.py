@@ -45,10 +45,18 @@ class Notify(Frozen):
     )  # fmt: skip
 
 
+class Loggers(Frozen):
+    """Where the metrics of trainings go besides the job's own events. Nothing leaves this machine unless a person names a place here."""
+
+    tensorboard: bool = Field(default=False, description="Event files in the run's folder, under tensorboard/.")
+    wandb: str | None = Field(default=None, pattern=_WORD, description="Project at Weights & Biases; log in with `wandb login` first.")
+    mlflow: str | None = Field(default=None, min_length=1, description="MLflow tracking URI, such as http://mlflow:5000 or file:///shared/mlruns.")
+
+
 class Cluster(Frozen):
     """What every cluster needs to know. The workspace must lie at the same path there: asrtune copies no data."""
 
-    gpus: int = Field(default=1, ge=0, le=64, description="GPUs of one job; a training uses one process today.")
+    gpus: int = Field(default=1, ge=0, le=64, description="GPUs of one job; a training runs one process on each.")
     cpus: int = Field(default=8, ge=1, le=1024)
     memory_gb: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="Left out: what the cluster gives.")
     time_hours: float = Field(default=24.0, gt=0, le=24 * 90, allow_inf_nan=False, description="Hard limit of one attempt; a later attempt goes on from its checkpoint.")
@@ -96,6 +104,7 @@ class Config(Frozen):
     output_root: str = Field(default=".asrtune", description="Workspace folder; ASRTUNE_HOME wins.")
     budgets: Budgets = Budgets()
     notify: Notify = Notify()
+    loggers: Loggers = Loggers()
     backends: tuple[BackendName, ...] = Field(default=("local",), description="Where jobs may run.")
     torchrun: Torchrun = Torchrun()
     slurm: Slurm = Slurm()

@@ -1,14 +1,17 @@
-"""Speed, memory and growth of the data tools against stated bars, on made-up manifests.
+"""Speed, memory and growth of the data tools against stated bars, and side by side with what people use instead.
 
-    python bench/bench_data.py [--rows 100000] [--held 10000] [--memory-rows 100000] [--stages leakage,split,tags,inspect,shards] [--json]
+    python bench/bench_data.py [--rows 100000] [--held 10000] [--memory-rows 100000] [--hours 10] [--repeats 3] [--nemo-script FILE]
+                               [--stages scan,full,pack,leakage,split,tags,inspect,shards] [--folder FOLDER] [--json]
 
+scan, full, pack   `bench/data_speed.py` says what they measure and against what; `--hours` of made-up recordings, kept in `--folder` if that is given.
+           NeMo's script is not in its wheel: scripts/speech_recognition/convert_to_tarred_audio_dataset.py of its repository
 leakage    `--rows` x `--held` rows, of which a known share was planted in both: at most 20 s
 memory     peak of split, tags, inspect and shards at a million rows: at most 1 GB each. Every stage runs in a process of its own, at a quarter of
            `--memory-rows` and at all of them; with fewer than a million rows the line through both is followed up to it, and the figure says so
            (a line through few rows reads low: what a process held while it started hides the first growth).
 growth     exponent of time over rows between the two runs: at most 1.15, so that ten times the rows take about ten times as long
 
-Audio of inspect and shards: short pieces of one recording of noise, each of its own. A value counts only after what came out was checked. The default
+Audio of the memory runs: short pieces of one recording of noise, each of its own. A value counts only after what came out was checked. The default
 takes minutes; --memory-rows 1000000 measures the million itself and takes about an hour. Exit code 1 when a bar is missed. Not a test: wall clocks lie on
 busy machines.
 """
@@ -29,6 +32,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
+
+import data_speed
+from data_speed import Figure, require
 
 PLANTED = 500
 WORDS = 12
@@ -36,19 +43,6 @@ VOCABULARY = 30_000
 MILLION = 1_000_000
 LEAKAGE_BAR_S, MEMORY_BAR_MB, GROWTH_BAR = 20.0, 1024.0, 1.15
 PIECE_S, RECORDING_S = 0.1, 600.0
-
-
-class Figure(NamedTuple):
-    """One measured value and the most it may be."""
-
-    name: str
-    value: float
-    unit: str
-    bar: float
-
-    @property
-    def held(self) -> bool:
-        return self.value <= self.bar
 
 
 class Run(NamedTuple):
@@ -135,6 +129,7 @@ def shards(folder: Path, rows: int, held: int) -> float:
 
 
 STAGES: dict[str, Callable[[Path, int, int], float]] = {"leakage": leakage, "split": split, "tags": tags, "inspect": inspect, "shards": shards}
+SPEED = ("scan", "full", "pack")
 
 
 # --- manifests ----------------------------------------------------------------------------------------------------------------------------
@@ -171,11 +166,6 @@ def write(path: Path, rows: Iterator[dict[str, Any]]) -> None:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def require(held: bool, message: str) -> None:
-    if not held:
-        raise SystemExit(message)
-
-
 # --- processes and figures ----------------------------------------------------------------------------------------------------------------
 
 
@@ -184,7 +174,11 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--held", type=int, default=10_000)
     parser.add_argument("--memory-rows", type=int, default=100_000)
-    parser.add_argument("--stages", default=",".join(STAGES))
+    parser.add_argument("--hours", type=float, default=10.0)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--nemo-script", type=Path)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--stages", default=",".join((*SPEED, *STAGES)))
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -192,16 +186,26 @@ def main() -> int:
         print(json.dumps(in_this_process(options.one, options.rows, options.held)))
         return 0
     names = options.stages.split(",")
-    require(set(names) <= set(STAGES), f"--stages takes {', '.join(STAGES)}")
+    require(set(names) <= {*SPEED, *STAGES}, f"--stages takes {', '.join((*SPEED, *STAGES))}")
     figures: list[Figure] = []
-    for name in names:
-        found = figures_of(name, options.rows, options.held, options.memory_rows)
-        figures += found
-        for figure in [] if options.json else found:
-            print(f"{'ok  ' if figure.held else 'MISS'} {figure.name:<80} {figure.value:9.2f} {figure.unit:<3} (bar {figure.bar:g})", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in names:
+            if name in SPEED:
+                found = speed(name, options.folder or Path(scratch), options.hours, options.repeats, options.nemo_script)
+            else:
+                found = figures_of(name, options.rows, options.held, options.memory_rows)
+            figures += found
+            for figure in [] if options.json else found:
+                print(figure.line(), flush=True)
     if options.json:
         print(json.dumps([figure._asdict() for figure in figures]))
     return int(not all(figure.held for figure in figures))
+
+
+def speed(name: str, folder: Path, hours: float, repeats: int, nemo_script: Path | None) -> list[Figure]:
+    if name == "scan":
+        return data_speed.scan(folder, hours, repeats)
+    return data_speed.full(folder, hours) if name == "full" else data_speed.pack(folder, hours, repeats, nemo_script)
 
 
 def figures_of(name: str, rows: int, held: int, memory_rows: int) -> list[Figure]:
@@ -230,10 +234,13 @@ def measured(name: str, rows: int, held: int) -> Run:
 
 
 def in_this_process(name: str, rows: int, held: int) -> tuple[float, float]:
-    """(seconds, peak memory in MB)."""
+    """(seconds, peak memory in MB, with as much for each core as the largest worker process took)."""
+    from asrcore.data.pool import cores
+
     with tempfile.TemporaryDirectory() as folder:
         seconds = STAGES[name](Path(folder), rows, held)
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    own, worker = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return seconds, (own + cores() * worker) / 1024
 
 
 if __name__ == "__main__":

@@ -1,131 +1,114 @@
-"""How many live streams a server keeps up with: N connections in real time, and how late their words are.
+"""How many live streams a server keeps up with, and how late their words are: `asrtune serve`, and sherpa-onnx's own server on the same model.
 
-    python bench/bench_serve.py [--checkpoint embedded] [--seconds 30] [--case 1120:64 --case 320:32 --case 80:8] [--threads N]
+    python bench/bench_serve.py [--checkpoint embedded] [--seconds 30] [--case 1120:64 --case 320:32 --case 80:8] [--threads N] [--search]
+                                [--rival] [--rival-program PATH] [--onnx FOLDER]
 
 Each connection sends synthetic speech of the embedded test sets at the speed of sound, 80 ms a message, starting at a random moment within a chunk.
-The lag of a chunk is the time from sending its last sample to receiving the message that its words come in, measured by the client; clients share the
-machine with the server, which makes it look slower than it is. Bars, on 2 cores with the embedded base: 64 connections at 1120 ms and 32 at 320 ms
+The lag of a chunk is the time from sending the message with its last needed sample to receiving the message that its words come in, measured by the client; clients
+share the machine with the server, which makes it look slower than it is. Bars, on 2 cores with the embedded base: 64 connections at 1120 ms and 32 at 320 ms
 with a p95 lag of at most one chunk; 80 ms is only measured. Every clip must also read the same in every connection (99 %). Exit code 1 when a bar is missed.
+
+`--rival` runs the same cases against `sherpa-onnx-online-websocket-server` (pip install sherpa-onnx-bin) with as many threads, on an ONNX export of the checkpoint: that
+in `--onnx` (an artefact of export_model), else one that is made first, with its gate. `--search` doubles the connections of each case until p95 passes one chunk.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import bisect
 import json
 import os
 import random
 import subprocess
 import sys
 import tempfile
-import time
-from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import aiohttp
 import numpy as np
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from bench import sherpa_server
+from bench.live import Case, Clip, Heard, Listen, Speaker, clips_of, run_case
 
-from asrcore.audio import decode
-from asrcore.embedded import shipped
-from asrcore.manifest import load_rows
-
-SETS = ("en-US_guard_test", "es-ES_guard_test", "bg-BG_guard_test", "el-GR_clean_test")
-PIECE_S, RATE = 0.08, 16_000
 BARS = {1120: 64, 320: 32}
+MOST = 1024
+"""Connections at which a search ends."""
 
 
-class Clip(NamedTuple):
-    """Utterances of one language, one after another, as PCM16."""
+def listener(url: str, chunk_ms: int) -> Listen:
+    """A client of `asrtune serve`."""
 
-    language: str
-    pcm: bytes
+    async def listen(client: aiohttp.ClientSession, number: int, clip: Clip) -> Heard:
+        async with client.ws_connect(url) as ws:
+            await ws.send_str(json.dumps({"language": clip.language, "latency_ms": chunk_ms}))
+            assert (await ws.receive_json())["type"] == "ready"
+            speaker = Speaker(ws)
+            pieces = [np.clip(np.round(piece * 32768), -32768, 32767).astype("<i2").tobytes() for piece in clip.pieces()]
+            speaking = asyncio.create_task(speaker.speak(pieces, clip.seconds, '{"type": "end"}'))
+            text, lags, last = "", list[float](), 0.0
+            async for message in ws:
+                told = json.loads(message.data)
+                if told["type"] == "error":
+                    raise RuntimeError(told["code"])
+                if told["type"] == "final":
+                    text += ("" if told["glue"] else " ") + told["text"]
+                if told["type"] != "done" and told["audio_s"] > last:
+                    last = told["audio_s"]
+                    lags.append(speaker.lag_ms(last))
+            await speaking
+        return Heard(number, text.strip(), lags, speaker.late_s)
 
-
-class Heard(NamedTuple):
-    clip: int
-    text: str
-    lags_ms: list[float]
-    late_s: float
-    """How far the client itself fell behind the clock, at most; above some milliseconds the measurement is of the client."""
-
-
-def clips_of(folder: Path, seconds: float) -> list[Clip]:
-    """One of each language, `seconds` long."""
-    manifests, found = shipped.unpack(folder), list[Clip]()
-    for name in SETS:
-        rows = load_rows(manifests[name])
-        samples = np.concatenate([decode(row.audio) for row in rows[: max(2, round(seconds))]])
-        samples = np.tile(samples, 1 + int(seconds * RATE) // len(samples))[: int(seconds * RATE)]
-        found.append(Clip(rows[0].utterance.target_lang, np.clip(np.round(samples * 32768), -32768, 32767).astype("<i2").tobytes()))
-    return found
-
-
-async def listen(client: aiohttp.ClientSession, url: str, latency: int, number: int, clip: Clip, wait: float) -> Heard:
-    """One client in real time."""
-    await asyncio.sleep(wait)
-    piece, late, sent = int(PIECE_S * RATE) * 2, 0.0, list[tuple[float, float]]()
-    async with client.ws_connect(url) as ws:
-        await ws.send_str(json.dumps({"language": clip.language, "latency_ms": latency}))
-        assert (await ws.receive_json())["type"] == "ready"
-        began = time.perf_counter()
-
-        async def speak() -> float:
-            worst = 0.0
-            for n, at in enumerate(range(0, len(clip.pcm), piece), start=1):
-                due = began + n * PIECE_S
-                await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                await ws.send_bytes(clip.pcm[at : at + piece])
-                now = time.perf_counter()
-                worst = max(worst, now - due)
-                sent.append((min(n * PIECE_S, len(clip.pcm) / 2 / RATE), now))
-            await ws.send_str('{"type": "end"}')
-            return worst
-
-        speaking = asyncio.create_task(speak())
-        text, lags, last = "", list[float](), 0.0
-        async for message in ws:
-            now, told = time.perf_counter(), json.loads(message.data)
-            if told["type"] == "error":
-                raise RuntimeError(told["code"])
-            if told["type"] == "final":
-                text += ("" if told["glue"] else " ") + told["text"]
-            if told["type"] != "done" and told["audio_s"] > last:
-                last = told["audio_s"]
-                at = bisect.bisect_left(sent, last - 1e-6, key=lambda entry: entry[0])
-                lags.append(1000 * (now - sent[min(at, len(sent) - 1)][1]))
-        late = await speaking
-    return Heard(number, text.strip(), lags, late)
+    return listen
 
 
-async def case(url: str, latency: int, connections: int, clips: list[Clip], chance: random.Random) -> tuple[list[Heard], float]:
-    """All connections at once, and the wall seconds they took."""
-    began = time.perf_counter()
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
-        heard = await asyncio.gather(
-            *(
-                listen(client, url, latency, n % len(clips), clips[n % len(clips)], chance.uniform(0, latency / 1000))
-                for n in range(connections)
-            )
-        )
-    return heard, time.perf_counter() - began
+@contextmanager
+def serving(checkpoint: str, device: str, streams: int, threads: int) -> Generator[tuple[psutil.Process, str]]:
+    """`asrtune serve`: its process and its address. A server that does not end well is an error."""
+    root = Path(__file__).parents[1]
+    paths = os.pathsep.join([str(root), str(root / "tools"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-m", "asrtune", "serve", checkpoint, "--json", "--device", device, "--max-connections", str(streams)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": str(threads)})
+    try:
+        assert server.stdout is not None
+        yield psutil.Process(server.pid), json.loads(server.stdout.readline())["websocket"]
+    finally:
+        server.terminate()
+        code = server.wait(timeout=30)
+    if code:
+        raise SystemExit(f"the server ended with {code}")
 
 
-def agreement(heard: list[Heard]) -> float:
-    """Share of connections whose text is the most frequent one of their clip."""
-    texts: dict[int, Counter[str]] = {}
-    for one in heard:
-        texts.setdefault(one.clip, Counter())[one.text] += 1
-    return sum(counter.most_common(1)[0][1] for counter in texts.values()) / len(heard)
+def exported(checkpoint: str, chunks_ms: Sequence[int], folder: Path) -> Path:
+    """An ONNX export of the checkpoint at these chunk sizes, through its gate, in a process of its own."""
+    from asrcore.checkpoint import checkpoint_ref, embedded_base, read_checkpoint
+    from asrcore.embedded import shipped
+    from asrcore.io import write_json
+    from asrcore.manifest import manifest_ref
+    from asrcore.requests import ExportRequest
+
+    sets = shipped.unpack(folder / "sets")
+    smoke, more = (manifest_ref(sets[name]) for name in ("bg-BG_guard_test", "el-GR_clean_test"))
+    path = embedded_base() if checkpoint == "embedded" else Path(checkpoint)
+    request = ExportRequest(checkpoint=checkpoint_ref(read_checkpoint(path), checkpoint), target="onnx", smoke=smoke, extra_smoke=(more,), smoke_utterances=4,
+                            att_contexts=tuple((56, ms // 80 - 1) for ms in sorted(chunks_ms)), provenance={"run": "bench_serve"}, out=str(folder / "onnx"))  # fmt: skip
+    job = folder / "job"
+    job.mkdir()
+    write_json(job / "request.json", request)
+    subprocess.run([sys.executable, "-m", "asrcore.model.export", str(job / "request.json")], check=True, cwd=Path(__file__).parents[1])
+    return Path(request.out)
 
 
-def busy(process: psutil.Process) -> float:
-    """CPU seconds of a process and its children."""
-    return sum(sum(p.cpu_times()[:2]) for p in [process, *process.children(recursive=True)])
+def cases_of(run: Callable[[int], Case], connections: int, *, search: bool) -> Iterator[Case]:
+    """One case; in a search twice the connections each time, until one is too late."""
+    yield (case := run(connections))
+    while search and case.in_time and case.connections < MOST:
+        yield (case := run(2 * case.connections))
 
 
 def main() -> int:
@@ -133,52 +116,46 @@ def main() -> int:
     parser.add_argument("--checkpoint", default="embedded")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--case", action="append", help="LATENCY_MS:CONNECTIONS; default 1120:64 320:32 80:8")
-    parser.add_argument("--threads", type=int, default=0, help="Of the engine; default: what OMP_NUM_THREADS or the machine says.")
+    parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1), help="Of each server's engine.")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--search", action="store_true")
+    parser.add_argument("--rival", action="store_true")
+    parser.add_argument("--rival-program", help=f"Default: {sherpa_server.PROGRAM} on PATH.")
+    parser.add_argument("--onnx", type=Path)
     options = parser.parse_args()
-    cases = [tuple(map(int, text.split(":"))) for text in options.case or ["1120:64", "320:32", "80:8"]]
-    root = Path(__file__).parents[1]
-    paths = os.pathsep.join([str(root), str(root / "tools"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = os.environ | {"PYTHONPATH": paths} | ({"OMP_NUM_THREADS": str(options.threads)} if options.threads else {})
-    command = [
-        sys.executable,
-        "-m",
-        "asrtune",
-        "serve",
-        options.checkpoint,
-        "--json",
-        "--device",
-        options.device,
-        "--max-connections",
-        str(max(n for _, n in cases)),
-    ]
-    missed = False
-    with tempfile.TemporaryDirectory() as folder:
-        clips = clips_of(Path(folder), options.seconds)
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        try:
-            assert server.stdout is not None
-            url = json.loads(server.stdout.readline())["websocket"]
-            process = psutil.Process(server.pid)
-            for latency, connections in cases:
-                before = busy(process)
-                heard, wall = asyncio.run(case(url, latency, connections, clips, random.Random(0)))
-                lags = np.array([lag for one in heard for lag in one.lags_ms])
-                p50, p95, p99 = np.percentile(lags, [50, 95, 99])
-                cores = (busy(process) - before) / wall
-                same, late = agreement(heard), 1000 * max(one.late_s for one in heard)
-                words = sum(len(one.text.split()) for one in heard) / len(heard)
-                needed = BARS.get(latency) == connections
-                good = p95 <= latency and same >= 0.99
-                missed |= needed and not good
-                print(f"{latency:5d} ms  {connections:3d} connections  lag p50 {p50:.0f}  p95 {p95:.0f}  p99 {p99:.0f} ms  server {cores:.2f} cores  "
-                      f"{words:.0f} words each  same text {same:.1%}  client late by at most {late:.0f} ms  "
-                      f"{'meets' if good else 'misses'} {'the bar' if needed else 'p95 <= one chunk'}", flush=True)  # fmt: skip
-        finally:
-            server.terminate()
-            code = server.wait(timeout=30)
-    print(f"the server ended with {code}")
-    return int(missed or code != 0)
+    wanted = [tuple(map(int, text.split(":"))) for text in options.case or ["1120:64", "320:32", "80:8"]]
+    program = sherpa_server.installed(options.rival_program) if options.rival else None
+    if options.rival and program is None:
+        parser.error(f"{sherpa_server.PROGRAM} is not on PATH: pip install sherpa-onnx-bin, or name it with --rival-program")
+    streams = MOST if options.search else max(count for _, count in wanted)
+    missed, ours = False, dict[tuple[int, int], Case]()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        clips = clips_of(folder / "sets", options.seconds)
+        chance = random.Random(0)
+
+        def runner(server: psutil.Process, listen: Listen, chunk_ms: int) -> Callable[[int], Case]:
+            return lambda count: asyncio.run(run_case(listen, server, chunk_ms, count, clips, chance))
+
+        with serving(options.checkpoint, options.device, streams, options.threads) as (server, url):
+            for chunk_ms, connections in wanted:
+                for case in cases_of(runner(server, listener(url, chunk_ms), chunk_ms), connections, search=options.search):
+                    needed = BARS.get(chunk_ms) == case.connections
+                    good = case.in_time and case.agreement >= 0.99
+                    missed |= needed and not good
+                    ours[chunk_ms, case.connections] = case
+                    print(f"asrtune      {case}  {'meets' if good else 'misses'} {'the bar' if needed else 'p95 <= one chunk'}", flush=True)
+        if program is not None:
+            onnx = options.onnx or exported(options.checkpoint, [ms for ms, _ in wanted], folder)
+            for chunk_ms, connections in wanted:
+                chunk = onnx / f"chunk_{chunk_ms}ms"
+                with sherpa_server.serving(program, chunk, chunk_ms, streams=streams, threads=options.threads) as (process, url):
+                    rival = runner(psutil.Process(process.pid), sherpa_server.listener(url, chunk_ms), chunk_ms)
+                    for case in cases_of(rival, connections, search=options.search):
+                        beside = ours.get((chunk_ms, case.connections))
+                        ratio = f"  p95 {case.percentile(95) / beside.percentile(95):.2f} times ours, CPU {case.cpu_s / beside.cpu_s:.2f} times" if beside else ""
+                        print(f"sherpa-onnx  {case}{ratio}", flush=True)
+    return int(missed)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def through(samples: Samples, step: Step) -> Samples:
         heard = _libsndfile(samples, "AU", _G726[step.low])
     else:
         heard = _libsndfile(samples, *_LIBSNDFILE[step.name])
-    return _fit(heard, len(samples))
+    return resized(heard, len(samples))
 
 
 @cache
@@ -101,6 +101,6 @@ def _ffmpeg(path: str, arguments: Iterable[str], data: bytes) -> bytes:
     return done.stdout
 
 
-def _fit(samples: Samples, length: int) -> Samples:
-    """Codecs work in frames, so the last one may be padded or, where a delay was taken off, short."""
+def resized(samples: Samples, length: int) -> Samples:
+    """Cut, or filled with silence: a codec's last frame may be padded, or short where a delay was taken off; resampling may be a sample off."""
     return samples[:length] if len(samples) >= length else np.pad(samples, (0, length - len(samples)))

@@ -11,6 +11,7 @@ leakage checks still see it. Rows marked `_skipme` come along as they are. Memor
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -28,10 +29,11 @@ from asrcore.data.shard_request import FLAC_BYTES_PER_SECOND
 from asrcore.data.signal import DIGEST_FIELD, pcm_digest
 from asrcore.data_requests import ChannelPlan
 from asrcore.errors import NotReadyError, Problem, UsageError
+from asrcore.fingerprint import SUMS
 from asrcore.manifest import Row, Utterance, below, refuse_errors, scan_rows, write_manifest
 from asrcore.results import Frozen
 
-MANIFEST, SUMS, AUDIO = "manifest.jsonl", "SHA256SUMS", "audio"
+MANIFEST, AUDIO = "manifest.jsonl", "audio"
 TOOL = "apply_channel"
 MOST_HOURS = 3.0
 """More than this is training data, which build_shards takes through a channel as a job."""
@@ -127,7 +129,7 @@ class _Work:
         name = f"{AUDIO}/{member_name('', row.line, row.utterance.id).strip('_')}.flac"
         data = flac(self.channel.play(samples, drawn))
         io.write_bytes(self.made.path(name), data)
-        sums.write(f"{io.sha256_file(self.made.path(name))}  {name}\n".encode())
+        sums.write(f"{hashlib.sha256(data).hexdigest()}  {name}\n".encode())
         fields = row.utterance.to_row()
         fields.pop("offset", None)
         seconds = len(samples) / audio.MODEL_RATE

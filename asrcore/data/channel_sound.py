@@ -20,12 +20,8 @@ from asrcore.data.audio_files import audio_files
 from asrcore.data.channel import CODECS, Drawn, Step, codecs_of, draw, key_of, parse_chains, rng_of, stages, uses_noise
 from asrcore.data_requests import ChannelPlan, NoiseRef
 from asrcore.errors import NotReadyError, Problem, ToolFault, UsageError
-from asrcore.fingerprint import require_unchanged
+from asrcore.fingerprint import check_ref, require_unchanged
 from asrcore.manifest import Row
-
-# scipy has no types; `Any` says so once.
-_fft: Any = importlib.import_module("scipy.fft")
-_signal: Any = importlib.import_module("scipy.signal")
 
 NARROW_RATE = channel_codecs.RATE
 NARROW_TOP_HZ = 3_800
@@ -81,7 +77,7 @@ class Channel:
 
     def __init__(self, plan: ChannelPlan, seed: int) -> None:
         """Raises `channel_invalid`, `encoder_missing`, and `fingerprint_mismatch` when a noise file is not what the plan was made with."""
-        require_unchanged([p for ref in plan.noise for p in _changed(ref)], "call the tool again: the noise files have changed.")
+        require_unchanged([p for ref in plan.noise for p in check_ref(ref)], "call the tool again: the noise files have changed.")
         channel_codecs.require_encoders(codecs_of(plan.chains))
         self.seed = seed
         self.noise = sorted(plan.noise, key=lambda ref: (ref.sha256, ref.path))
@@ -94,10 +90,10 @@ class Channel:
         """16 kHz samples as they come out of the channel, the same number. Raises `noise_unreadable`, `encoder_failed`."""
         if not drawn.steps:
             return samples
-        sound = _Sound(_resized(samples, max(len(samples), _LEAST)), MODEL_RATE)
+        sound = _Sound(channel_codecs.resized(samples, max(len(samples), _LEAST)), MODEL_RATE)
         for place, step in enumerate(drawn.steps):
             sound = self._step(sound, step, rng_of(drawn.key, f"sound {place}"))
-        return _resized(_headroom(_at(sound, MODEL_RATE).samples), len(samples))
+        return channel_codecs.resized(_headroom(_at(sound, MODEL_RATE).samples), len(samples))
 
     def _step(self, sound: _Sound, step: Step, rng: np.random.Generator) -> _Sound:
         if step.name in CODECS:
@@ -146,7 +142,7 @@ def _whole(path: str, sha256: str, rate: int) -> Samples:
 
 def pink(length: int, rng: np.random.Generator) -> Samples:
     """Noise whose power falls as 1/f, the usual stand-in for a room's background; its level is of no matter here."""
-    size = int(_fft.next_fast_len(length, real=True))
+    size = int(_scipy("fft").next_fast_len(length, real=True))
     spectrum = np.fft.rfft(rng.standard_normal(size))
     spectrum /= np.sqrt(np.maximum(1.0, np.arange(len(spectrum))))
     return np.fft.irfft(spectrum, size)[:length].astype(np.float32)
@@ -172,7 +168,7 @@ def in_room(samples: Samples, rate: int, rt60: float, rng: np.random.Generator) 
     direct_db = float(rng.uniform(*_DIRECT_DB))
     response /= np.sqrt(float(response @ response) * 10 ** (direct_db / 10))
     response[0] = 1.0
-    return np.asarray(_signal.fftconvolve(samples, response)[: len(samples)], dtype=np.float32)
+    return np.asarray(_scipy("signal").fftconvolve(samples, response)[: len(samples)], dtype=np.float32)
 
 
 def at_level(samples: Samples, dbfs: float) -> Samples:
@@ -224,12 +220,12 @@ def _pitch(past: Samples, rate: int) -> int:
 
 def _bandpass(sound: _Sound, low: float, high: float) -> _Sound:
     """Butterworth, order 4 at each edge."""
-    samples, rate = _at(sound, NARROW_RATE) if high <= NARROW_TOP_HZ else sound
+    signal, (samples, rate) = _scipy("signal"), _at(sound, NARROW_RATE) if high <= NARROW_TOP_HZ else sound
     if high >= rate / 2:  # a wide band asked for behind a narrow one: only its lower edge is left to cut
-        form: Any = _signal.butter(_BUTTERWORTH_ORDER, low, "highpass", fs=rate, output="sos")
+        form: Any = signal.butter(_BUTTERWORTH_ORDER, low, "highpass", fs=rate, output="sos")
     else:
-        form = _signal.butter(_BUTTERWORTH_ORDER, [low, high], "bandpass", fs=rate, output="sos")
-    return _Sound(np.asarray(_signal.sosfilt(form, samples), dtype=np.float32), rate)
+        form = signal.butter(_BUTTERWORTH_ORDER, [low, high], "bandpass", fs=rate, output="sos")
+    return _Sound(np.asarray(signal.sosfilt(form, samples), dtype=np.float32), rate)
 
 
 def _at(sound: _Sound, rate: int) -> _Sound:
@@ -238,21 +234,12 @@ def _at(sound: _Sound, rate: int) -> _Sound:
     return _Sound(np.asarray(soxr.resample(sound.samples, sound.rate, rate), dtype=np.float32), rate)
 
 
+def _scipy(name: str) -> Any:
+    """scipy has no types, and takes a second to import, which shards without a channel should not pay."""
+    return importlib.import_module(f"scipy.{name}")
+
+
 def _headroom(samples: Samples) -> Samples:
     """Turned down as a whole where it would clip; a step that clips on purpose is not part of the grammar."""
     peak = float(np.abs(samples).max(initial=0.0))
     return samples if peak <= _HEADROOM else (samples * np.float32(_HEADROOM / peak)).astype(np.float32)
-
-
-def _resized(samples: Samples, length: int) -> Samples:
-    """Cut, or filled with silence: resampling there and back may be a sample longer or shorter."""
-    return samples[:length] if len(samples) >= length else np.pad(samples, (0, length - len(samples)))
-
-
-def _changed(ref: NoiseRef) -> list[Problem]:
-    path = Path(ref.path)
-    if not path.is_file():
-        return [Problem(code="file_missing", message="the noise file does not exist any more", file=ref.path, fix="put it back")]
-    if io.sha256_file(path) != ref.sha256:
-        return [Problem(code="file_changed", message="the noise file has changed", file=ref.path, fix="put the original back, or call the tool again")]
-    return []

@@ -1,21 +1,23 @@
 """Is a data set fit for fine-tuning? One streaming pass over a manifest and its audio.
 
-Memory: about 400 bytes a row (ids, digests for duplicates, speaking rates); samples of one recording at a time.
-Time: decoding, about 200 to 500 times faster than the audio on one core.
+Memory: about 400 bytes a row (ids, digests for duplicates, speaking rates); of each recording that is heard a block of 2**20 samples.
+Time: decoding and one short transform; `bench/bench_data.py` measures it. Recordings are heard in threads, judged in the manifest's order.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import Field
 
 from asrcore import audio
 from asrcore.checkpoint import CheckpointInfo, tokenizer_bytes
 from asrcore.data.findings import Finding, Findings, Verdict
+from asrcore.data.pool import cores, threaded
 from asrcore.data.signal import CLIPPED_SHARE, NARROW_BAND_SHARE, SILENCE_DBFS, Signal, measure
 from asrcore.data.tags import TagChecker
 from asrcore.data.transcripts import StyleShares, TranscriptCheck, UnknownCharacter
@@ -26,6 +28,14 @@ from asrcore.results import Frozen
 DURATION_LIMITS = (("max", 20.0), ("max", 30.0), ("max", 39.99), ("min", 0.1))
 """Duration filters in use: 39.99 and 0.1 s in NeMo's recipe, 20 to 30 s where memory is short (trap 3.17)."""
 SHOWN_NAMES = 10
+
+
+class Heard(NamedTuple):
+    """A row's audio. `piece`: the row is not the whole file."""
+
+    info: audio.AudioInfo
+    piece: bool
+    signal: Signal
 
 
 class FilterLoss(Frozen):
@@ -66,24 +76,30 @@ class InspectReport(Frozen):
     untrusted_text: Names
 
 
-def inspect(manifest: Path, base: CheckpointInfo, base_name: str, *, sample: int = 0, roots: Iterable[Path] | None = None) -> InspectReport:
+def inspect(manifest: Path, base: CheckpointInfo, base_name: str, *, sample: int = 0, roots: Iterable[Path] | None = None,
+            workers: int | None = None) -> InspectReport:  # fmt: skip
     """Inspects all rows, or with `sample` > 0 about that many: every k-th (the manifest itself is always read to its end).
 
-    `roots`: folders that audio may lie in; None allows all. Raises `manifest_unreadable` and what `tokenizer_bytes` raises.
+    `roots`: folders that audio may lie in; None allows all. `workers`: threads that listen; None: one a core. The report does not depend on it.
+    Raises `manifest_unreadable` and what `tokenizer_bytes` raises.
     """
     every = max(1, math.ceil(_count_lines(manifest) / sample)) if sample > 0 else 1
     inspector = _Inspector(base, None if roots is None else tuple(roots))
-    problems: list[Problem] = []
-    rows = skipped = 0
-    for row in scan_rows(manifest, problems):
-        inspector.findings.drain(problems)
-        rows += 1
-        if row.utterance.skipped:
-            skipped += 1
-        elif (row.line - 1) % every == 0:
-            inspector.check(row)
-    inspector.findings.drain(problems)
-    return inspector.report(manifest, base_name, rows, skipped)
+    for row, heard in threaded(hear, inspector.read(manifest, every), cores() if workers is None else workers):
+        inspector.judge(row, heard)
+    return inspector.report(manifest, base_name)
+
+
+def hear(row: Row) -> Heard | NotReadyError:
+    """Decodes and measures the audio of one row, or says why it cannot."""
+    utterance = row.utterance
+    try:
+        info = audio.probe(row.audio)
+        piece = utterance.offset > 0 or utterance.duration < info.seconds - audio.DURATION_TOLERANCE
+        found = audio.blocks(row.audio, offset=utterance.offset, duration=utterance.duration if piece else None)
+        return Heard(info, piece, measure(found, info.rate))
+    except NotReadyError as error:
+        return error
 
 
 class _Inspector:
@@ -93,7 +109,7 @@ class _Inspector:
         self.findings = Findings()
         self.tags = TagChecker(base.prompt_dictionary, self.findings)
         self.transcripts = TranscriptCheck(tokenizer_bytes(Path(base.path)), self.findings)
-        self.rows = 0
+        self.rows = self.readable = self.skipped = 0
         self.seconds = self.narrow_seconds = 0.0
         self.by_locale: dict[str, float] = defaultdict(float)
         self.by_rate: dict[str, float] = defaultdict(float)
@@ -102,7 +118,32 @@ class _Inspector:
         self.dropped = [[0, 0.0] for _ in DURATION_LIMITS]
         self._recordings: dict[bytes, tuple[int, int]] = {}
 
-    def check(self, row: Row) -> None:
+    def read(self, manifest: Path, every: int) -> Iterator[Row]:
+        """Reads the manifest to its end, checks what every k-th row says, and gives those rows whose audio may be heard."""
+        problems: list[Problem] = []
+        for row in scan_rows(manifest, problems):
+            self.findings.drain(problems)
+            self.readable += 1
+            if row.utterance.skipped:
+                self.skipped += 1
+            elif (row.line - 1) % every == 0:
+                self._check_row(row)
+                if self.roots is None or below(row.audio, self.roots):
+                    yield row
+                else:
+                    self.findings.add("audio_refused", "error", row.line, "the audio lies outside the data roots",
+                                      "move it below a data root, or ask the person to add one")  # fmt: skip
+        self.findings.drain(problems)
+
+    def judge(self, row: Row, heard: Heard | NotReadyError) -> None:
+        if isinstance(heard, NotReadyError):
+            self.findings.add(heard.code, "error", row.line, _WHAT[heard.code], heard.next_step)
+            return
+        self._check_header(row, heard.info, heard.signal, heard.piece)
+        self._check_signal(row.line, row.utterance.duration, heard.info, heard.signal)
+        self._check_duplicate(row.line, row.utterance.text, heard.signal)
+
+    def _check_row(self, row: Row) -> None:
         utterance = row.utterance
         self.rows += 1
         self.seconds += utterance.duration
@@ -116,30 +157,6 @@ class _Inspector:
                 self.dropped[index][1] += utterance.duration
         self.tags.check(row)
         self.transcripts.check(row)
-        self._check_audio(row)
-
-    def _check_audio(self, row: Row) -> None:
-        add, line, utterance = self.findings.add, row.line, row.utterance
-        if self.roots is not None and not below(row.audio, self.roots):
-            add(
-                "audio_refused",
-                "error",
-                line,
-                "the audio lies outside the data roots",
-                "move it below a data root, or ask the person to add one",
-            )
-            return
-        try:
-            info = audio.probe(row.audio)
-            piece = utterance.offset > 0 or utterance.duration < info.seconds - audio.DURATION_TOLERANCE
-            samples = audio.decode(row.audio, rate=info.rate, offset=utterance.offset, duration=utterance.duration if piece else None)
-        except NotReadyError as error:
-            add(error.code, "error", line, _WHAT[error.code], error.next_step)
-            return
-        signal = measure(samples, info.rate)
-        self._check_header(row, info, signal, piece)
-        self._check_signal(line, utterance.duration, info, signal)
-        self._check_duplicate(line, utterance.text, signal)
 
     def _check_header(self, row: Row, info: audio.AudioInfo, signal: Signal, piece: bool) -> None:
         add, line, utterance = self.findings.add, row.line, row.utterance
@@ -208,10 +225,11 @@ class _Inspector:
                 "text_conflict", "error", line, "the same audio with another text stands further up", "keep the row with the right text"
             )
 
-    def report(self, manifest: Path, base_name: str, rows: int, skipped: int) -> InspectReport:
+    def report(self, manifest: Path, base_name: str) -> InspectReport:
         style, characters = self.transcripts.finish()
         return InspectReport(
-            verdict=self.findings.verdict(self.rows), manifest=str(manifest), base=base_name, rows=rows, rows_inspected=self.rows, rows_skipped=skipped,
+            verdict=self.findings.verdict(self.rows), manifest=str(manifest), base=base_name, rows=self.readable, rows_inspected=self.rows,
+            rows_skipped=self.skipped,
             rows_with_errors=len(self.findings.bad_lines), hours=_hours(self.seconds), hours_by_locale=_largest(self.by_locale),
             hours_by_sample_rate=_largest(self.by_rate), narrow_band_hours=_hours(self.narrow_seconds), speakers=len(self.by_speaker),
             sources=len(self.by_source), style=style, unknown_characters=characters,

@@ -7,15 +7,16 @@ compressed, which Lhotse's indexed reading asks for. Equal input gives equal byt
 
 from __future__ import annotations
 
-import io as memory
+import hashlib
 import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from asrcore import io
 from asrcore.audio import MODEL_RATE
+from asrcore.data.tar import TarWriter
 
 FORMAT = 1
 """Raise when the files of equal shards come out as other bytes."""
@@ -23,20 +24,27 @@ FORMAT = 1
 _IN_CUT = frozenset({"audio_filepath", "duration", "text", "speaker", "sampling_rate", "shard_id"})
 
 
-def write(folder: Path, number: int, tar: Path, rows: Sequence[Mapping[str, Any]]) -> tuple[Path, Path]:
-    """Writes the twin of one shard; `rows` are those of its manifest, in the order of its tar. Returns the cuts and the recordings."""
+class Twin(NamedTuple):
+    """The two files of a shard's twin and their digests, in the same order: cuts, recordings."""
+
+    files: tuple[Path, Path]
+    sha256: tuple[str, str]
+
+
+def write(folder: Path, number: int, tar: Path, rows: Sequence[Mapping[str, Any]]) -> Twin:
+    """Writes the twin of one shard; `rows` are those of its manifest, in the order of its tar."""
     cuts, recordings = folder / f"cuts.{number:06d}.jsonl", folder / f"recording.{number:06d}.tar"
-    with (
-        tarfile.open(tar) as packed, io.atomic_file(recordings) as file,
-        tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive,
-    ):  # fmt: skip
+    with tarfile.open(tar) as packed, io.atomic_file(recordings) as file:
+        archive = TarWriter(file)
         for row, info in zip(rows, packed, strict=True):
             member = packed.extractfile(info)
             assert member is not None
-            _add(archive, info.name, member.read())
-            _add(archive, f"{_name(row)}.json", _line(_recording(row)))
-    io.write_bytes(cuts, b"".join(_line(_cut(row)) for row in rows))
-    return cuts, recordings
+            archive.add(info.name, member.read())
+            archive.add(f"{_name(row)}.json", _line(_recording(row)))
+        digest = archive.close()
+    lines = b"".join(_line(_cut(row)) for row in rows)
+    io.write_bytes(cuts, lines)
+    return Twin((cuts, recordings), (hashlib.sha256(lines).hexdigest(), digest))
 
 
 def _name(row: Mapping[str, Any]) -> str:
@@ -68,9 +76,3 @@ def _cut(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _line(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"
-
-
-def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    archive.addfile(info, memory.BytesIO(data))

@@ -7,10 +7,10 @@ folder. It takes names with `-sub<digits>` for pieces of a longer file and pairs
 
 from __future__ import annotations
 
+import hashlib
 import io as memory
 import json
 import re
-import tarfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,13 +22,16 @@ import soundfile as sf
 from asrcore import audio, io
 from asrcore.data import shar
 from asrcore.data.channel_sound import Channel
+from asrcore.data.pool import stop_if_asked
+from asrcore.data.tar import TarWriter
 from asrcore.data_requests import SharFiles
 from asrcore.errors import NotReadyError, Problem
-from asrcore.manifest import Row
+from asrcore.manifest import Row, rows_at
 from asrcore.requests import ShardFile
 from asrcore.results import Frozen
 
 _COPIED = ("WAV", "WAVEX", "FLAC")
+_BARE_PCM = frozenset(f"{form}/{subtype}" for form in ("WAV", "WAVEX") for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32"))
 
 
 class ShardRecord(Frozen):
@@ -58,6 +61,26 @@ class Packing(NamedTuple):
     shar: bool = False
 
 
+class Task(NamedTuple):
+    """One shard to write, with all that a worker process needs: the rows by their lines and byte positions in the manifest."""
+
+    packing: Packing
+    folder: Path
+    root: Path
+    number: int
+    positions: dict[int, int]
+    """Index of each line (from 0) -> its byte position, in the order to pack."""
+    check_only: bool = False
+    """Nothing is written: only the list of all bad rows is of use once one is bad."""
+
+
+class Outcome(NamedTuple):
+    """`record` is None where nothing was written, for bad rows here or elsewhere."""
+
+    record: ShardRecord | None
+    problems: list[Problem]
+
+
 class Member(NamedTuple):
     """One utterance as it goes into the tar."""
 
@@ -72,6 +95,19 @@ class _NotWritten(Exception):
     """The shard has bad rows; drops the half-written tar."""
 
 
+def do(task: Task, tick: Callable[[], None] = stop_if_asked) -> Outcome:
+    """Writes the shard of the task, or finds it finished, or only checks its rows. `tick` as for `write_shard`."""
+    problems: list[Problem] = []
+    if not task.check_only and (record := finished_shard(task.folder, task.root, task.number)):
+        tick()
+        return Outcome(record, problems)
+    rows = rows_at(Path(task.packing.manifest), [place + 1 for place in task.positions], task.positions)
+    if task.check_only:
+        check_rows(task.packing, rows, problems, tick)
+        return Outcome(None, problems)
+    return Outcome(write_shard(task.folder, task.root, task.number, task.packing, rows, problems, tick), problems)
+
+
 def write_shard(folder: Path, root: Path, number: int, packing: Packing, rows: Iterable[Row], problems: list[Problem],
                 tick: Callable[[], None]) -> ShardRecord | None:  # fmt: skip
     """Writes `audio_N.tar` and `manifest_N.json` into `folder` (and the Shar twin into `folder/shar`), or nothing and None when a row's audio is bad (all of them are appended to `problems`).
@@ -82,27 +118,27 @@ def write_shard(folder: Path, root: Path, number: int, packing: Packing, rows: I
     seconds: dict[str, float] = defaultdict(float)
     bad = len(problems)
     try:
-        with io.atomic_file(tar) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        with io.atomic_file(tar) as file:
+            archive = TarWriter(file)
             for row, member in _members(packing, rows, problems, tick):
                 if len(problems) == bad:
-                    info = tarfile.TarInfo(member.name)
-                    info.size = len(member.data)
-                    archive.addfile(info, memory.BytesIO(member.data))
+                    archive.add(member.name, member.data)
                 lines.append(shard_row(row, member, number))
                 seconds[row.utterance.target_lang] += member.seconds
             if len(problems) > bad:
                 raise _NotWritten
+            digest = archive.close()
     except _NotWritten:
         return None
-    text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
+    text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines).encode()
     listing = folder / f"manifest_{number}.json"
-    io.write_text(listing, text)
+    io.write_bytes(listing, text)
     twin = shar.write(folder / "shar", number, tar, lines) if packing.shar else None
-    done = ShardFile(tar=str(tar.relative_to(root)), manifest=str(listing.relative_to(root)), sha256=io.sha256_file(tar), utterances=len(lines),
+    done = ShardFile(tar=str(tar.relative_to(root)), manifest=str(listing.relative_to(root)), sha256=digest, utterances=len(lines),
                      seconds=round(sum(seconds.values()), 6),
-                     shar=SharFiles(cuts=str(twin[0].relative_to(root)), recording=str(twin[1].relative_to(root))) if twin else None)  # fmt: skip
-    record = ShardRecord(file=done, manifest_sha256=io.sha256_file(listing), seconds_by_locale={k: round(v, 6) for k, v in seconds.items()},
-                         shar_sha256=(io.sha256_file(twin[0]), io.sha256_file(twin[1])) if twin else None)  # fmt: skip
+                     shar=SharFiles(cuts=str(twin.files[0].relative_to(root)), recording=str(twin.files[1].relative_to(root))) if twin else None)  # fmt: skip
+    record = ShardRecord(file=done, manifest_sha256=hashlib.sha256(text).hexdigest(), seconds_by_locale={k: round(v, 6) for k, v in seconds.items()},
+                         shar_sha256=twin.sha256 if twin else None)  # fmt: skip
     io.write_json(record_path(folder, number), record)
     return record
 
@@ -130,19 +166,19 @@ def record_path(folder: Path, number: int) -> Path:
 def member(packing: Packing, row: Row) -> Member:
     """Audio of one row: the file's own bytes when they are 16 kHz mono WAV or FLAC and the row is all of it, else 16-bit FLAC at 16 kHz.
 
-    What a simulated channel changes is always FLAC. Copies are decoded too, so that a file that breaks off does not reach training. Raises what
-    `decode_row` raises, and what `Channel.play` raises.
+    What a simulated channel changes is always FLAC. Raises what `decode_row` raises, and what `Channel.play` raises.
     """
-    info, whole, samples = decode_row(row)
-    seconds = len(samples) / audio.MODEL_RATE
     drawn = packing.channel.draw(row) if packing.channel is not None else None
+    name, fields = member_name(packing.source, row.line, row.utterance.id), drawn.fields if drawn is not None else {}
     if packing.channel is not None and drawn is not None and drawn.steps:
-        suffix, data = ".flac", flac(packing.channel.play(samples, drawn))
-    elif whole and info.rate == audio.MODEL_RATE and info.channels == 1 and info.format.split("/")[0] in _COPIED:
-        suffix, data = (".flac" if info.format.startswith("FLAC") else ".wav"), row.audio.read_bytes()
-    else:
-        suffix, data = ".flac", flac(samples)
-    return Member(member_name(packing.source, row.line, row.utterance.id) + suffix, data, seconds, drawn.fields if drawn is not None else {})
+        samples = decode_row(row)[2]
+        return Member(f"{name}.flac", flac(packing.channel.play(samples, drawn)), len(samples) / audio.MODEL_RATE, fields)
+    info = audio.probe(row.audio)
+    if info.rate == audio.MODEL_RATE and info.channels == 1 and info.format.split("/")[0] in _COPIED and _whole(row, info):
+        seconds = _seconds_of_copy(row, info)
+        return Member(f"{name}.flac" if info.format.startswith("FLAC") else f"{name}.wav", row.audio.read_bytes(), seconds, fields)
+    samples = decode_row(row)[2]
+    return Member(f"{name}.flac", flac(samples), len(samples) / audio.MODEL_RATE, fields)
 
 
 def decode_row(row: Row) -> tuple[audio.AudioInfo, bool, audio.Samples]:
@@ -150,14 +186,32 @@ def decode_row(row: Row) -> tuple[audio.AudioInfo, bool, audio.Samples]:
 
     Raises what `audio.decode` raises, and `duration_too_long`.
     """
-    utterance = row.utterance
     info = audio.probe(row.audio)
-    whole = utterance.offset == 0 and utterance.duration >= info.seconds - audio.DURATION_TOLERANCE
-    samples = audio.decode(row.audio, offset=utterance.offset, duration=None if whole else utterance.duration)
-    if len(samples) / audio.MODEL_RATE < utterance.duration - audio.DURATION_TOLERANCE:
+    whole = _whole(row, info)
+    samples = audio.decode(row.audio, offset=row.utterance.offset, duration=None if whole else row.utterance.duration)
+    _require_length(row, len(samples) / audio.MODEL_RATE)
+    return info, whole, samples
+
+
+def _whole(row: Row, info: audio.AudioInfo) -> bool:
+    return row.utterance.offset == 0 and row.utterance.duration >= info.seconds - audio.DURATION_TOLERANCE
+
+
+def _seconds_of_copy(row: Row, info: audio.AudioInfo) -> float:
+    """Seconds that the file decodes to. All but PCM in WAV is decoded for it, so that a file that breaks off does not reach training.
+
+    Such PCM cannot break off in the middle: the header counts only samples that the file has room for, and every bit pattern is a sample.
+    """
+    bare = info.format in _BARE_PCM
+    seconds = info.seconds if bare else sum(len(block) for block in audio.blocks(row.audio)) / info.rate
+    _require_length(row, seconds)
+    return seconds
+
+
+def _require_length(row: Row, seconds: float) -> None:
+    if seconds < row.utterance.duration - audio.DURATION_TOLERANCE:
         raise NotReadyError("duration_too_long", "offset and duration of the row reach over the end of the audio.",
                             next_step="correct offset and duration of the row.")  # fmt: skip
-    return info, whole, samples
 
 
 def member_name(source: str, line: int, identity: str | None) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from asrcore.data import channel
 from asrcore.data.shar import FORMAT as SHAR_FORMAT
@@ -23,6 +24,8 @@ FORMAT = 1
 FLAC_BYTES_PER_SECOND = 32_000
 """Upper bound for 16-bit FLAC at 16 kHz mono."""
 
+KeyT = TypeVar("KeyT")
+
 _AS_THEY_ARE: Mapping[Role, ChannelPlan | None] = {}
 
 
@@ -32,9 +35,14 @@ class ManifestFacts(NamedTuple):
     ref: ManifestRef
     role: Role
     rows: int
-    seconds: float
+    by_locale: Mapping[str, float]
+    """Seconds of each locale."""
     skipped: int
     audio_digest: str
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.by_locale.values())
 
 
 def check_manifests(train: Sequence[Path], replay: Sequence[Path], roots: Iterable[Path]) -> tuple[ManifestFacts, ...]:
@@ -60,15 +68,13 @@ def check_manifests(train: Sequence[Path], replay: Sequence[Path], roots: Iterab
 
 def make_request(
     facts: Sequence[ManifestFacts], replay_share: float, *, utterances_per_shard: int, seed: int, folder: Path,
-    channels: Mapping[Role, ChannelPlan | None] = _AS_THEY_ARE, shar: bool = False,
+    channels: Mapping[Role, ChannelPlan | None] = _AS_THEY_ARE, shar: bool = False, alpha: float = 1.0,
 ) -> ShardsRequest:  # fmt: skip
     """The request, its `out` being `folder/shards_<id>`. Equal manifests, audio sizes and options give the same id.
 
-    `channels`: what the audio of each role goes through.
-
-    Train manifests share 1 - `replay_share` by their seconds; replay manifests share the rest evenly, so that a small language is not drowned.
+    `channels`: what the audio of each role goes through. `replay_share` and `alpha`: `divide_shares`.
     """
-    shares = divide_shares([(f.role, f.seconds) for f in facts], replay_share)
+    shares = divide_shares([(f.role, f.by_locale) for f in facts], replay_share, alpha)
     names = source_names([Path(f.ref.path) for f in facts])
     sources = tuple(
         ShardSource(name=n, manifest=f.ref, role=f.role, share=s, channel=channels.get(f.role)) for n, f, s in zip(names, facts, shares, strict=True)
@@ -86,12 +92,30 @@ def make_request(
     return ShardsRequest(sources=sources, utterances_per_shard=utterances_per_shard, seed=seed, shar=shar, out=str(out))
 
 
-def divide_shares(sources: Sequence[tuple[Role, float]], replay_share: float) -> list[float]:
-    """(role, seconds) of each source -> its share of training seconds; the shares sum to 1. Without replay sources train gets all."""
-    train = sum(seconds for role, seconds in sources if role == "train")
-    replays = sum(role == "replay" for role, _ in sources)
+def divide_shares(sources: Sequence[tuple[Role, Mapping[str, float]]], replay_share: float, alpha: float = 1.0) -> list[float]:
+    """(role, seconds of each locale) of each source -> its share of training seconds; the shares sum to 1. Without replay sources train gets all.
+
+    Train gets 1 - `replay_share`: a locale by its hours to the power of `alpha`, and within it each source by its own, as NVIDIA weights languages, then
+    corpora (Canary-1B-v2, arXiv 2509.14128). `alpha` from 0 (locales alike) to 1 (as the data is). Replay manifests share the rest
+    evenly, so that a small language is not drowned.
+    """
+    train = [locales for role, locales in sources if role == "train"]
+    replays = len(sources) - len(train)
     kept = 1 - replay_share if replays else 1.0
-    return [kept * seconds / train if role == "train" else replay_share / replays for role, seconds in sources]
+    hours = {locale: sum(locales.get(locale, 0.0) for locales in train) for locale in sorted(set[str]().union(*train))}
+    shares = _powers(hours, alpha)
+    of_source = {locale: _powers({place: locales[locale] for place, (role, locales) in enumerate(sources) if role == "train" and locale in locales}, alpha)
+                 for locale in hours}  # fmt: skip
+    return [
+        kept * sum(shares[locale] * of_source[locale][place] for locale in locales) if role == "train" else replay_share / replays
+        for place, (role, locales) in enumerate(sources)
+    ]
+
+
+def _powers(amounts: Mapping[KeyT, float], alpha: float) -> dict[KeyT, float]:
+    """Shares that sum to 1, each by its amount to the power of `alpha`."""
+    raised = {key: amount**alpha for key, amount in amounts.items()}
+    return {key: value / sum(raised.values()) for key, value in raised.items()}
 
 
 def source_names(paths: Sequence[Path]) -> list[str]:
@@ -115,14 +139,14 @@ def source_names(paths: Sequence[Path]) -> list[str]:
 def _check(path: Path, role: Role, roots: tuple[Path, ...], problems: list[Problem]) -> ManifestFacts:
     ref = manifest_ref(path)
     rows = skipped = 0
-    seconds = 0.0
+    seconds: dict[str, float] = defaultdict(float)
     digest = hashlib.sha256()
     for row in scan_rows(path, problems):
         if row.utterance.skipped:
             skipped += 1
             continue
         rows += 1
-        seconds += row.utterance.duration
+        seconds[row.utterance.target_lang] += row.utterance.duration
         if row.utterance.target_lang == AUTO:
             problems.append(Problem(code="tag_auto", message="auto is a prompt mode, not a language", file=str(path), line=row.line,
                                     fix="write the locale that is spoken"))  # fmt: skip

@@ -6,8 +6,9 @@
     shards_<id>/<source>/shar/             the same utterances in Lhotse's Shar layout, where asked for
 
 Work goes on in a hidden folder beside the final one, which appears by a single rename. Finished shards stay there with their digests, so a
-later attempt writes only what is missing. No row is lost: `_skipme` rows are counted, and a row with bad audio fails the job with all such
-rows listed. Memory: about 170 bytes a row while a manifest is read, 16 afterwards, the rows of one shard and the audio of one utterance.
+later attempt writes only what is missing. Large sets are written by several processes, a shard each; the bytes are the same. No row is lost: `_skipme`
+rows are counted, and a row with bad audio fails the job with all such rows listed. Memory: about 170 bytes a row while a manifest is read, 16
+afterwards; for each process about 80 MB, the rows of one shard and the audio of one utterance.
 """
 
 from __future__ import annotations
@@ -18,22 +19,23 @@ import re
 import shutil
 from array import array
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from asrcore import io
 from asrcore.data.channel_sound import Channel
-from asrcore.data.shard_files import Packing, ShardRecord, check_rows, finished_shard, write_shard
+from asrcore.data.pool import cores, in_processes
+from asrcore.data.shard_files import Outcome, Packing, ShardRecord, Task, do
 from asrcore.data.shard_request import FLAC_BYTES_PER_SECOND
 from asrcore.errors import NotReadyError, Problem, ToolFault
-from asrcore.fingerprint import check_ref, require_unchanged
+from asrcore.fingerprint import SUMS, check_ref, require_unchanged
 from asrcore.jobs import child
-from asrcore.manifest import Row, refuse_errors, row_positions, rows_at, scan_rows
+from asrcore.manifest import Row, refuse_errors, row_positions, scan_rows
 from asrcore.requests import ShardedSource, ShardFile, ShardSource, ShardsRequest, ShardsResult
 
 INDEX = "index.json"
-SUMS = "SHA256SUMS"
 SKIPPED = "_skipme"
 
 MAX_PROBLEMS = 1_000
@@ -41,6 +43,8 @@ MAX_PROBLEMS = 1_000
 WAV_BYTES_PER_SECOND = 130_000
 """Upper bound for 64-bit WAV at 16 kHz mono."""
 BYTES_PER_ROW = 4_096
+PARALLEL_FROM_S = 3_600.0
+"""Seconds of audio from which several processes write shards."""
 
 
 class Progress(Protocol):
@@ -59,14 +63,17 @@ class _Source(NamedTuple):
     lines: array[int]
     positions: array[int]
     need_bytes: int
+    seconds: float
     skipped: int
 
 
-def run(request: ShardsRequest, reporter: Progress) -> ShardsResult:
+def run(request: ShardsRequest, reporter: Progress, workers: int | None = None) -> ShardsResult:
     """Builds the shards, or returns those that stand at `request.out` already after verifying them.
 
+    `workers`: processes that write shards; None: one a core from an hour of audio on, else this one alone. The bytes do not depend on it.
+
     Raises `fingerprint_mismatch`, `manifest_invalid`, `source_empty`, `shards_bad_rows`, `shards_damaged`, `disk_full`; with a channel also
-    `encoder_missing`, `encoder_failed`, `noise_unreadable`.
+    `encoder_missing`, `encoder_failed`, `noise_unreadable`; with several workers `worker_died`.
     """
     out = Path(request.out)
     if out.exists():
@@ -80,13 +87,20 @@ def run(request: ShardsRequest, reporter: Progress) -> ShardsResult:
     # What is staged already is on the disk, so a resumed job needs that much less.
     io.require_disk(out.parent, max(0, sum(s.need_bytes for s in sources) - _size(staging)))
     try:
-        records = _write_all(request, sources, staging, reporter)
+        records = _write_all(request, sources, staging, reporter, _workers(sources, request) if workers is None else workers)
     except NotReadyError:
         shutil.rmtree(staging, ignore_errors=True)  # these rows need other input, which has another id
         raise
     result = _result(request, sources, records)
     _finish(staging, out, result, records)
     return result
+
+
+def _workers(sources: list[_Source], request: ShardsRequest) -> int:
+    """A process takes half a second to start, so a small set is sooner done without."""
+    if sum(s.seconds for s in sources) < PARALLEL_FROM_S:
+        return 1
+    return min(cores(), sum(-(-len(s.lines) // request.utterances_per_shard) for s in sources))
 
 
 def verify_shards(root: Path) -> list[Problem]:
@@ -114,18 +128,20 @@ def _read(spec: ShardSource, request: ShardsRequest) -> _Source:
     problems: list[Problem] = []
     lines = array("Q")
     need = skipped = 0
+    seconds = 0.0
     for row in scan_rows(path, problems):
         if row.utterance.skipped:
             skipped += 1
             continue
         lines.append(row.line)
+        seconds += row.utterance.duration
         need += _need(row) * (2 if request.shar else 1)
     refuse_errors(path, problems)
     if not lines:
         raise NotReadyError("source_empty", f"{path} holds no row to train on ({skipped} are marked {SKIPPED}).",
                             next_step="pass a manifest with rows, or leave this one out.")  # fmt: skip
     random.Random(f"{request.seed}:{spec.name}").shuffle(lines)
-    return _Source(spec, packing, lines, row_positions(path), need, skipped)
+    return _Source(spec, packing, lines, row_positions(path), need, seconds, skipped)
 
 
 def _need(row: Row) -> int:
@@ -138,20 +154,19 @@ def _need(row: Row) -> int:
     return max(round(seconds * FLAC_BYTES_PER_SECOND), size if size <= seconds * WAV_BYTES_PER_SECOND else 0) + BYTES_PER_ROW
 
 
-def _write_all(request: ShardsRequest, sources: list[_Source], staging: Path, reporter: Progress) -> dict[str, list[ShardRecord]]:
+def _write_all(request: ShardsRequest, sources: list[_Source], staging: Path, reporter: Progress, workers: int) -> dict[str, list[ShardRecord]]:
     problems: list[Problem] = []
     records: dict[str, list[ShardRecord]] = defaultdict(list)
     total, done = sum(len(s.lines) for s in sources), 0
     reporter.event("shards", 0, total)
-    for source in sources:
-        folder = staging / source.spec.name
-        for number, start in enumerate(range(0, len(source.lines), request.utterances_per_shard)):
-            lines = source.lines[start : start + request.utterances_per_shard]
-            record = _shard(source, folder, staging, number, lines, problems, reporter.stop_if_asked)
-            if record is not None:
-                records[source.spec.name].append(record)
-            done += len(lines)
-            reporter.event("shards", done, total, f"{source.spec.name} shard {number}", bad_rows=len(problems))
+    tasks = (task._replace(check_only=bool(problems)) for source in sources for task in _tasks(source, request, staging))
+    with closing(_done(tasks, workers, reporter.stop_if_asked)) as finished:
+        for task, outcome in finished:
+            if outcome.record is not None:
+                records[task.packing.source].append(outcome.record)
+            problems += outcome.problems
+            done += len(task.positions)
+            reporter.event("shards", done, total, f"{task.packing.source} shard {task.number}", bad_rows=len(problems))
     if problems:
         shown = problems[:MAX_PROBLEMS]
         raise NotReadyError("shards_bad_rows", f"the audio of {len(problems)} rows cannot be used (first: {problems[0].where}).",
@@ -159,16 +174,17 @@ def _write_all(request: ShardsRequest, sources: list[_Source], staging: Path, re
     return records
 
 
-def _shard(source: _Source, folder: Path, staging: Path, number: int, lines: array[int], problems: list[Problem],
-           tick: Callable[[], None]) -> ShardRecord | None:  # fmt: skip
-    if not problems and (record := finished_shard(folder, staging, number)):
-        tick()
-        return record
-    rows = rows_at(Path(source.packing.manifest), lines, source.positions)
-    if problems:
-        check_rows(source.packing, rows, problems, tick)
-        return None
-    return write_shard(folder, staging, number, source.packing, rows, problems, tick)
+def _tasks(source: _Source, request: ShardsRequest, staging: Path) -> Iterator[Task]:
+    for number, start in enumerate(range(0, len(source.lines), request.utterances_per_shard)):
+        places = {line - 1: source.positions[line - 1] for line in source.lines[start : start + request.utterances_per_shard]}
+        yield Task(source.packing, staging / source.spec.name, staging, number, places)
+
+
+def _done(tasks: Iterator[Task], workers: int, tick: Callable[[], None]) -> Generator[tuple[Task, Outcome]]:
+    if workers > 1:
+        yield from in_processes(do, tasks, workers, tick)
+    else:
+        yield from ((task, do(task, tick)) for task in tasks)
 
 
 def _result(request: ShardsRequest, sources: list[_Source], records: dict[str, list[ShardRecord]]) -> ShardsResult:

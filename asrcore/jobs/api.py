@@ -15,7 +15,6 @@ from asrcore import io, requests
 from asrcore.errors import AsrtuneError, EnvironmentFault, ErrorView, NotReadyError, UsageError
 from asrcore.jobs import child, process, remote, store
 from asrcore.jobs.backends import CLUSTERS, require_backend, slots_of
-from asrcore.jobs.backends.base import Task
 from asrcore.jobs.ledger import Ledger
 from asrcore.jobs.notify import messenger, waiting_for_yes
 from asrcore.jobs.outcome import attempt_folder
@@ -24,7 +23,7 @@ from asrcore.jobs.reconcile import reconcile
 from asrcore.jobs.store import ENDED, Job, Spec
 from asrcore.jobs.view import JobView, view_of
 from asrcore.requests import Event
-from asrcore.workspace import BackendName, Workspace
+from asrcore.workspace import BackendName, Loggers, Workspace
 
 MAX_WAIT_S = 45.0
 """Hosts give up on a call after about a minute; longer waits are several calls."""
@@ -46,7 +45,7 @@ def submit(ws: Workspace, kind: str, request: BaseModel | Mapping[str, Any], *, 
     if module is None:
         raise UsageError("job_kind_unknown", "no such job kind.", next_step=f"use one of: {', '.join(requests.MODULES)}.")
     body = request.model_dump(mode="json") if isinstance(request, BaseModel) else dict(request)
-    require_backend(ws, backend, kind, body)
+    require_backend(ws, backend, body)
     spec = Spec(kind, module, body, key or io.sha256_json({"kind": kind, "request": body}), grace_s, walltime_s, slots_of(ws.config, backend), backend)
     with Ledger.open(ws) as ledger:
         known = store.by_key(ledger, spec.key)
@@ -118,7 +117,7 @@ def resume_job(ws: Workspace, job_id: str) -> JobView:
         job = _now(ws, ledger, store.load(ledger, job_id))
         if job.state == "succeeded":
             return view_of(ws, job, deduplicated=True)
-        require_backend(ws, job.backend, job.kind, job.request)
+        require_backend(ws, job.backend, job.request)
         with ledger.transaction() as connection:
             attempt, state = store.current_state(connection, job_id)
             if state not in ENDED:
@@ -178,9 +177,11 @@ def _start(ws: Workspace, ledger: Ledger, job: Job) -> None:
     folder = attempt_folder(ws.home, job.id, job.attempt)
     try:
         io.write_json(folder / child.REQUEST, job.request)
+        if job.kind == "train" and ws.config.loggers != Loggers():
+            io.write_json(folder / child.LOGGERS, ws.config.loggers)  # beside the request: where metrics go makes no other run of it
         if job.backend in CLUSTERS:
             cluster = CLUSTERS[job.backend]
-            io.write_text(folder / cluster.file, cluster.render(_task(job, folder), ws.config))
+            io.write_text(folder / cluster.file, cluster.render(remote.task_of(job, folder, ws.config), ws.config))
         command = process.python_module("asrcore.jobs.supervisor", str(ws.home), job.id, str(job.attempt), str(ws.config_file))
         running = process.start_detached(command, folder, folder / "supervisor.log")
     except (AsrtuneError, OSError) as error:
@@ -198,10 +199,6 @@ def _start(ws: Workspace, ledger: Ledger, job: Job) -> None:
 
 def _now(ws: Workspace, ledger: Ledger, job: Job) -> Job:
     return reconcile(ledger, ws.home, job, messenger(ws.config_file, ws.home))
-
-
-def _task(job: Job, folder: Path) -> Task:
-    return Task(remote.name_of(job), folder, job.module, job.grace_s, job.walltime_s or float("inf"))
 
 
 def _running(job_id: str, what: str) -> NotReadyError:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from asrcore.checkpoint import checkpoint_ref, resolve_base
+from asrcore.errors import UsageError
 from asrcore.jobs.ledger import Ledger
 from asrcore.requests import AddLocaleResult, Blend, CheckpointRef, ExportResult, TrainResult
 from asrcore.workspace import Workspace
 
 
 def resolve_checkpoint(ws: Workspace, name: str) -> CheckpointRef:
-    """The checkpoint behind a name. Raises `run_unknown`, `blend_unknown`, `base_unknown`, `export_unknown`, or what `resolve_base` raises.
+    """The checkpoint behind a name. Raises `run_unknown`, `blend_unknown`, `base_unknown`, `export_unknown`, `export_not_nemo`, or what `resolve_base` raises.
 
     A run stands for its best candidate; its digest was taken when the run ended.
     """
@@ -23,6 +24,9 @@ def resolve_checkpoint(ws: Workspace, name: str) -> CheckpointRef:
         return blend.checkpoint.model_copy(update={"name": name})
     if name.startswith("export_"):
         exported = ExportResult.model_validate(Ledger.open(ws).require("export", name))
+        if exported.target != "nemo":
+            raise UsageError("export_not_nemo", f"{name} is an export for {exported.target}, which is no checkpoint that NeMo opens.",
+                             next_step="pass the run, blend or base that it was made from, or an export with target nemo.")  # fmt: skip
         return CheckpointRef(name=name, path=exported.path, sha256=exported.sha256)
     info = resolve_base(ws, name)
     return checkpoint_ref(info, name if name == "embedded" else info.path.rsplit("/", 1)[-1])

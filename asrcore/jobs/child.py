@@ -8,6 +8,7 @@ A job module is started as `python -m <module> request.json` and ends with
 `run` returns its result only when the work is complete; it is then written to `result.json` and the process exits 0. An `AsrtuneError`
 goes to `error.json` and exits with that error's code. Anything else is a bug: the traceback goes to the log and the process exits 1.
 When asked to stop (SIGTERM), `run` saves what a later attempt can go on from in its `out` folder and calls `reporter.stop_if_asked()`.
+Of several processes that do one job (torchrun), rank 0 alone reports and leaves the result; an error may come from any.
 This module is light: it loads no torch and no nemo.
 """
 
@@ -16,10 +17,11 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TypeVar
@@ -28,18 +30,26 @@ from pydantic import BaseModel, ValidationError
 
 from asrcore import io
 from asrcore.errors import AsrtuneError, ErrorView, Problem, UsageError
-from asrcore.jobs.process import wait_at_gate
+from asrcore.jobs.process import die_with_parent, wait_at_gate
 from asrcore.requests import Event
 
 REQUEST = "request.json"
 EVENTS = "events.jsonl"
 RESULT = "result.json"
 ERROR = "error.json"
+LOGGERS = "loggers.json"
+LOG = "log.txt"
+"""What the work itself prints; on a cluster too."""
 
 STOPPED_EXIT = 128 + signal.SIGTERM
 """Exit code of a child that stopped because it was asked to."""
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
+
+
+def rank_of(source: Mapping[str, str] | None = None) -> int:
+    """Number of this process among those that do one job, as torchrun sets it; 0 without torchrun."""
+    return int((os.environ if source is None else source).get("RANK", "0"))
 
 
 class Stopped(Exception):
@@ -70,8 +80,10 @@ class Reporter:
     def event(self, stage: str, step: int = 0, total: int = 0, message: str = "", **metrics: float) -> None:
         """Appends one line. `step` of `total` in units of the stage (utterances, steps). Non-finite metrics are kept and show as health `nan`.
 
-        Raises `disk_full`. A line is appended in one write, so a reader sees whole lines or an unfinished last one.
+        Raises `disk_full`. A line is appended in one write, so a reader sees whole lines or an unfinished last one. Ranks but the first say nothing.
         """
+        if rank_of():
+            return
         values = {name: float(value) for name, value in metrics.items()}
         event = Event(time=time.time(), stage=stage, step=step, total=total, message=message, metrics=values)
         line = event.model_dump(mode="json")
@@ -92,6 +104,8 @@ def main(request_type: type[RequestT], run: Callable[[RequestT, Reporter], BaseM
     if not wait_at_gate():
         _log("its supervisor died before it could write down who this process is; nothing was done")
         raise SystemExit(STOPPED_EXIT)
+    if "LOCAL_RANK" in os.environ:  # started by torchrun
+        die_with_parent()
     path = Path(arguments[0]).resolve()
     reporter = Reporter(path.parent)
     previous = signal.signal(signal.SIGTERM, _stopper(reporter))
@@ -105,12 +119,13 @@ def main(request_type: type[RequestT], run: Callable[[RequestT, Reporter], BaseM
 def _run(path: Path, request_type: type[RequestT], run: Callable[[RequestT, Reporter], BaseModel | None], reporter: Reporter) -> int:
     folder = path.parent
     try:
-        for stale in (RESULT, ERROR):
+        for stale in () if rank_of() else (RESULT, ERROR):
             (folder / stale).unlink(missing_ok=True)
         result = run(_read(path, request_type), reporter)
         if result is None:
             return STOPPED_EXIT
-        io.write_json(folder / RESULT, result)
+        if not rank_of():
+            io.write_json(folder / RESULT, result)
     except Stopped:
         return STOPPED_EXIT
     except AsrtuneError as error:

@@ -15,7 +15,6 @@ from asrcore.jobs.backends.base import NOT_LET_GO_EXIT, NOT_SHARED_EXIT, Seen
 from asrcore.jobs.store import Job, State
 from asrcore.requests import AddLocaleResult, BlendResult, EvalResult, ExportResult, ShardsResult, TrainResult, TranscribeResult
 
-LOG = "log.txt"
 _TAIL_BYTES = 16_384
 
 RESULTS: dict[str, type[BaseModel]] = {"build_shards": ShardsResult, "train": TrainResult, "blend": BlendResult, "add_locale": AddLocaleResult, "eval": EvalResult, "export": ExportResult, "transcribe": TranscribeResult}
@@ -92,7 +91,7 @@ def _cluster(job: Job, folder: Path, seen: Seen) -> ErrorView | None:
     match seen.phase:
         case "timeout":
             return _walltime(job)
-        case "failed" if near_limit and seen.exit_code == child.STOPPED_EXIT:
+        case "failed" if near_limit and _stopped(folder, seen.exit_code):
             return _walltime(job)
         case "memory":
             return _environment("out_of_memory_or_killed", f"the cluster ended it for its memory ({seen.word}).",
@@ -104,7 +103,7 @@ def _cluster(job: Job, folder: Path, seen: Seen) -> ErrorView | None:
         case "unstarted":
             return _environment("cluster_could_not_start", f"the cluster took the job but could not start it ({seen.word}).",
                                 f"mend [{job.backend}] in asrtune.toml by hand, then {again}.", retryable=True)  # fmt: skip
-        case "failed" if seen.exit_code == NOT_SHARED_EXIT or (seen.exit_code in (None, 1) and not (folder / LOG).exists()):
+        case "failed" if seen.exit_code == NOT_SHARED_EXIT or (seen.exit_code in (None, 1) and not (folder / child.LOG).exists()):
             return _environment("workspace_not_mounted", "the machine that got the job does not see the workspace.",
                                 f"put the workspace on storage that all nodes mount at the same path, then {again}.")  # fmt: skip
         case "failed" if seen.exit_code == NOT_LET_GO_EXIT:
@@ -115,7 +114,7 @@ def _cluster(job: Job, folder: Path, seen: Seen) -> ErrorView | None:
 
 def _classify(job: Job, folder: Path, exit_code: int) -> ErrorView:
     """Causes that a child could not name itself, from its exit code and the end of its log. The log's own words are not repeated."""
-    log = read_tail(folder / LOG, _TAIL_BYTES)
+    log = read_tail(folder / child.LOG, _TAIL_BYTES)
     again, ended = _resume(job), _ended(exit_code)
     if exit_code == 0:
         return _fault("result_missing", "it exited 0 without a valid result.", f"read untrusted_text of get_job, then {again}.")
@@ -131,9 +130,16 @@ def _classify(job: Job, folder: Path, exit_code: int) -> ErrorView:
         return _fault("training_diverged", f"the loss is no longer a finite number ({ended}).", "call plan_finetune with half the peak_lr, then launch that plan.")
     if re.search(r"^(ModuleNotFoundError|ImportError)\b|: No module named ", log, re.MULTILINE):
         return _environment("package_missing", "a Python package could not be imported.", f"call doctor {{}} and install what it names, then {again}.")
-    if exit_code in (-signal.SIGTERM, child.STOPPED_EXIT):
+    if _stopped(folder, exit_code):
         return _fault("terminated", "something outside asrtune asked it to stop (SIGTERM).", f"{again} to go on from what it saved.", retryable=True)
     return _fault("child_failed", f"{ended}.", f"read untrusted_text of get_job for the cause, mend it, then {again}.")
+
+
+def _stopped(folder: Path, exit_code: int | None) -> bool:
+    """Whether the work ended because it was told to (SIGTERM). torchrun then exits 1 and says so at the end of the log."""
+    if exit_code == 1:
+        return re.search(r"SignalException: Process \d+ got signal: 15\b", read_tail(folder / child.LOG, _TAIL_BYTES)) is not None
+    return exit_code in (-signal.SIGTERM, child.STOPPED_EXIT)
 
 
 def _fault(code: str, message: str, next_step: str, *, retryable: bool = False) -> ErrorView:

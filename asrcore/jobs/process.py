@@ -7,6 +7,7 @@ same workspace, sees other pids and must not call a job dead because of that.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -30,6 +31,7 @@ _KEPT = frozenset(
 _KEPT_PREFIXES = ("ASRTUNE_", "CUDA_", "NVIDIA_", "NCCL_", "OMP_", "MALLOC_", "MKL_", "OPENBLAS_", "NUMBA_", "TORCH_", "PYTORCH_", "LC_")
 _KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(8 << 30), "MALLOC_TOP_PAD_": str(256 << 20)}
 """glibc gives big tensors back to the kernel after every use and faults them in again: 0.53 s instead of 2.55 s a training step (docs/log.md)."""
+_PR_SET_PDEATHSIG = 1
 GATE = "ASRTUNE_GATE_FD"
 _SECRET = ("TOKEN", "SECRET", "PASSWORD", "API_KEY")
 
@@ -170,6 +172,13 @@ def wait_at_gate() -> bool:
         return os.read(int(reader), 1) == b"g"
     finally:
         os.close(int(reader))
+
+
+def die_with_parent() -> None:
+    """From now on SIGKILL comes when the parent dies (Linux, prctl(2)). torchrun gives each process a session of its own, so killing torchrun's
+    group, as a supervisor does after the grace period, would leave them behind."""
+    if _LINUX:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
 def reap_in_background(process: subprocess.Popen[bytes]) -> None:

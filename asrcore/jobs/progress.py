@@ -10,8 +10,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from asrcore.errors import clean_text
-from asrcore.jobs.child import EVENTS
-from asrcore.jobs.outcome import LOG, read_tail
+from asrcore.jobs.child import EVENTS, LOG
+from asrcore.jobs.outcome import read_tail
 from asrcore.requests import Event
 
 _EVENT_BYTES = 262_144

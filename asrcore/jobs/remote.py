@@ -10,14 +10,15 @@ from pathlib import Path
 from asrcore import io
 from asrcore.errors import AsrtuneError, EnvironmentFault, NotReadyError, ToolFault, UsageError
 from asrcore.jobs import child, store
-from asrcore.jobs.backends import CLUSTERS
-from asrcore.jobs.backends.base import GO, Cluster, Seen
+from asrcore.jobs.backends import CLUSTERS, processes_of
+from asrcore.jobs.backends.base import GO, Cluster, Seen, Task
 from asrcore.jobs.clock import tick
 from asrcore.jobs.ledger import Ledger
 from asrcore.jobs.notify import Tell, notice_of, orphaned
 from asrcore.jobs.outcome import attempt_folder
 from asrcore.jobs.record import finalise
 from asrcore.jobs.store import Job, Remote
+from asrcore.workspace import Config
 
 READ_S = 5.0
 """Readers ask a cluster about one job no more often than this."""
@@ -30,6 +31,11 @@ _EXITS_WITH_FILES = (None, 0, *(kind.exit_code for kind in (UsageError, NotReady
 def name_of(job: Job) -> str:
     """The name of the attempt's job in the cluster: one of its kind, so that it can be found again."""
     return f"asrtune-{job.id}-{job.attempt}"
+
+
+def task_of(job: Job, folder: Path, config: Config) -> Task:
+    """What a backend starts for this attempt."""
+    return Task(name_of(job), folder, job.module, job.grace_s, job.walltime_s or float("inf"), processes_of(config, job.backend, job.kind))
 
 
 def attend(ledger: Ledger, home: Path, job: Job, tell: Tell, *, every_s: float | None = None, watched: bool = False) -> None:

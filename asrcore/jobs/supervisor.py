@@ -21,10 +21,10 @@ from typing import Self
 
 from asrcore.errors import AsrtuneError, EnvironmentFault, ErrorView
 from asrcore.jobs import child, process, remote, store
-from asrcore.jobs.backends import CLUSTERS, command_here, pool_of
+from asrcore.jobs.backends import CLUSTERS, command_here, pool_of, settings_of
 from asrcore.jobs.ledger import Ledger
 from asrcore.jobs.notify import Notice, messenger, notice_of, notify
-from asrcore.jobs.outcome import LOG, Outcome, Why, attempt_folder
+from asrcore.jobs.outcome import Outcome, Why, attempt_folder
 from asrcore.jobs.reconcile import reconcile, supervised
 from asrcore.jobs.record import finalise
 from asrcore.jobs.store import HEARTBEAT_S, Job, Remote
@@ -96,8 +96,8 @@ class Supervisor:
     def _run_here(self, job: Job) -> int:
         gate = process.Gate()
         try:
-            command = command_here(job.backend, job.module, self.folder / child.REQUEST, self._config())
-            running = process.start_detached(command, self.folder, self.folder / LOG, gate=gate.reader)
+            command = command_here(job.backend, remote.task_of(job, self.folder, self._config()))
+            running = process.start_detached(command, self.folder, self.folder / child.LOG, gate=gate.reader)
         except OSError as error:
             self._fail(job, EnvironmentFault(
                 "child_not_started", f"the process could not be started ({error.strerror}).",
@@ -133,7 +133,7 @@ class Supervisor:
             return error.exit_code
         if not self._keep(job, handle):
             return EnvironmentFault.exit_code
-        poll_s = {"slurm": self._config().slurm.poll_s, "sky": self._config().sky.poll_s}[job.backend]
+        poll_s = settings_of(self._config(), job.backend).poll_s
         while True:
             try:
                 job = self._job()

@@ -36,10 +36,9 @@ def plain(text: str) -> str:
 
 def _front_matter(request: ExportRequest, facts: CardFacts, prompts: Mapping[str, int]) -> str:
     codes = sorted({tag.split("-")[0] for tag in prompts if tag in TIERS})
-    library = {"nemo": "nemo", "transformers": "transformers", "onnx": "onnx"}[request.target]
     tags = ["automatic-speech-recognition", "streaming", "rnnt", "fastconformer", *(["synthetic-data"] if facts.synthetic_base else [])]
     licence = ["license: apache-2.0"] if facts.synthetic_base else ["license: other", f"license_name: {LICENCE.lower()}"]
-    lines = ["---", *licence, f"library_name: {library}", "pipeline_tag: automatic-speech-recognition"]
+    lines = ["---", *licence, f"library_name: {request.target}", "pipeline_tag: automatic-speech-recognition"]
     lines += ["tags:", *(f"- {tag}" for tag in tags), "language:", *(f"- '{code}'" for code in codes)]
     if _published(facts):
         lines += [f"base_model: {HUB_BASE}"]

@@ -108,10 +108,12 @@ def largest_delta(model: Any, windows: Sequence[Array], slot: int, trace: Trace)
 
     Each side goes on with its own caches; infinite where shapes differ.
     """
+    encoder, outputs = 0.0, list[torch.Tensor]()
     with torch.inference_mode():
-        ours = list(_torch_steps(model, windows, slot))
-        encoder = max((_delta(a, b) for mine, theirs in zip(ours, trace.steps, strict=True) for a, b in zip(mine, theirs, strict=True)), default=0.0)
-        frames = torch.cat([torch.from_numpy(step[0]) for step in ours], dim=2).transpose(1, 2)
+        for mine, theirs in zip(_torch_steps(model, windows, slot), trace.steps, strict=True):  # caches of all steps at once would be gigabytes
+            encoder = max(encoder, *(_delta(a, b) for a, b in zip(mine, theirs, strict=True)))
+            outputs.append(torch.from_numpy(mine[0]))
+        frames = torch.cat(outputs, dim=2).transpose(1, 2)
         predicted = _torch_predictions(model, trace.tokens)
         projected = model.joint.project_encoder(frames)
         joint = max(

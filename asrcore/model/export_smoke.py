@@ -77,7 +77,7 @@ class Smoke:
 
 
 def prepare(model: Any, request: ExportRequest) -> Smoke:
-    """Decodes the smoke set with the checkpoint itself. Raises `unknown_tag`, `smoke_too_narrow`, `export_unprovable`."""
+    """Decodes the smoke set with the checkpoint itself. Raises `unknown_tag`, `smoke_empty`, `smoke_too_narrow`, `export_unprovable`."""
     cases = smoke_cases(model, request)
     expected = {(context, case.name): decode_case(model, case, context) for context in request.att_contexts for case in cases}
     smoke = Smoke(cases, request.att_contexts, expected, _prompt_matters(model, cases, request.att_contexts, expected))
@@ -92,9 +92,12 @@ def prepare(model: Any, request: ExportRequest) -> Smoke:
 
 
 def smoke_cases(model: Any, request: ExportRequest) -> tuple[Case, ...]:
-    """The cases of a request. Raises `unknown_tag`, and `smoke_too_narrow` for targets other than `nemo`."""
+    """The cases of a request. Raises `unknown_tag`, `smoke_empty`, and `smoke_too_narrow` for targets other than `nemo`."""
     manifests = [Path(ref.path) for ref in (request.smoke, *request.extra_smoke)]
     rows = [(path, row) for path in manifests for row in kept_rows(path)]
+    if not rows:
+        raise NotReadyError("smoke_empty", "the smoke manifests have no utterance that is not marked _skipme.",
+                            next_step="name a manifest with utterances as smoke_manifest and call export_model again.")  # fmt: skip
     chosen = in_turn(rows, request.smoke_utterances)
     slots = [row_slots(model, [row], path, "langID")[0] for path, row in chosen]
     own = {row.utterance.target_lang for (_, row), slot in zip(chosen, slots, strict=True) if slot != 0}

@@ -3,6 +3,11 @@
 NeMo reads, mixes, buckets and resamples (`nemo_tarred` entries of an `input_cfg`; NeMo's cutset.py). The dataset here turns the cuts of a
 batch into tensors: it draws the prompt of each utterance, appends ` <xx-XX>` where `auto` was drawn, and says where each utterance came from,
 so that the training step, not the manifest, decides what counts as consumed (trap 3.13).
+
+Several processes: each reads the whole stream, in the same order, and decodes the audio of its own rows alone. So what a batch holds, which
+sources it mixes and which prompts were drawn is the same for any number of processes, and no process waits for another's data (trap 3.19).
+The price is that tar bytes and manifests are read once a process; NeMo's own way, a stream of its own for each rank, would save that and give
+up both that sameness and exact counts without asking the others.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lhotse import CutSet
 from lhotse.dataset import AudioSamples
 from lhotse.dataset.collation import collate_vectors
 from nemo.collections.asr.data.audio_to_text_lhotse_prompt_index import LhotseSpeechToTextBpeDatasetWithPromptIndex
@@ -26,6 +32,7 @@ from torch import Tensor
 from asrcore.errors import NotReadyError, Problem
 from asrcore.locales import written_tags
 from asrcore.manifest import NEMO_PATTERN
+from asrcore.model.train_ranks import ALONE, Ranks
 from asrcore.requests import ShardedSource, ShardsResult, TrainRequest
 from asrcore.text import LOCALE_TAG
 
@@ -38,7 +45,8 @@ _DURATION_SAMPLE = 20_000
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch. Tensors as NeMo's prompt dataset gives them; the tuples say, per row, where it came from."""
+    """One training batch. Tensors as NeMo's prompt dataset gives them, of this rank's rows, which are `share` of all; the tuples say of every row
+    of the whole batch where it came from."""
 
     audio: Tensor
     audio_lens: Tensor
@@ -48,6 +56,7 @@ class Batch:
     sources: tuple[str, ...]
     locales: tuple[str, ...]
     seconds: tuple[float, ...]
+    share: float = 1.0
 
     def to(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         audio, audio_lens, tokens, token_lens, slots = (
@@ -59,7 +68,7 @@ class Batch:
 class PromptedCuts(LhotseSpeechToTextBpeDatasetWithPromptIndex):
     """Cuts -> `Batch`. The prompts of batch n depend on (seed, n) only, so a resumed run draws what an uninterrupted one would have drawn."""
 
-    def __init__(self, tokenizer: Any, prompts: Mapping[str, int], request: TrainRequest, skip: int) -> None:
+    def __init__(self, tokenizer: Any, prompts: Mapping[str, int], request: TrainRequest, skip: int, ranks: Ranks = ALONE) -> None:
         super().__init__(tokenizer, {
             "prompt_dictionary": dict(prompts), "default_prompt_mode": request.prompt_mode, "unified_auto_ratio": request.auto_ratio,
         })  # fmt: skip
@@ -67,6 +76,7 @@ class PromptedCuts(LhotseSpeechToTextBpeDatasetWithPromptIndex):
         self.load_audio = AudioSamples(fault_tolerant=False)
         self.request = request
         self.skip = skip
+        self.ranks = ranks
         self.delivered = 0
         self.tags = written_tags(prompts)
 
@@ -76,16 +86,18 @@ class PromptedCuts(LhotseSpeechToTextBpeDatasetWithPromptIndex):
         if number < self.skip:
             return None
         rng = random.Random(f"{self.request.seed}:{number}")
-        audio, audio_lens = self.load_audio(cuts)[:2]
-        rows = [self._row(cut, rng) for cut in cuts]
+        everyone = [self._row(cut, rng) for cut in cuts]  # in all ranks, so that a prompt does not depend on their number
+        rows = self.ranks.rows(everyone)
+        audio, audio_lens = self.load_audio(CutSet.from_cuts(self.ranks.rows(list(cuts))))[:2]
         tokens = [torch.as_tensor(self.tokenizer(text, language)) for text, language, _ in rows]
         return Batch(
             audio=audio, audio_lens=audio_lens,
             tokens=collate_vectors(tokens, padding_value=0), token_lens=torch.tensor([len(t) for t in tokens]),
             slots=torch.tensor([slot for _, _, slot in rows]),
             sources=tuple(str(cut.custom[SOURCE_TAG]) for cut in cuts),
-            locales=tuple(language for _, language, _ in rows),
+            locales=tuple(language for _, language, _ in everyone),
             seconds=tuple(float(cut.duration) for cut in cuts),
+            share=len(rows) / len(everyone),
         )  # fmt: skip
 
     def _row(self, cut: Any, rng: random.Random) -> tuple[str, str, int]:
@@ -166,14 +178,23 @@ def _durations(shards: ShardsResult, source: ShardedSource) -> Iterator[float]:
                 yield float(json.loads(line)["duration"])
 
 
-def batches(request: TrainRequest, tokenizer: Any, prompts: Mapping[str, int], *, sample_rate: int, skip: int) -> Iterator[Batch]:
+def batches(
+    request: TrainRequest, tokenizer: Any, prompts: Mapping[str, int], *, sample_rate: int, skip: int, ranks: Ranks = ALONE
+) -> Iterator[Batch]:
     """Endless batches from number `skip` on. The order depends on the seed alone; skipped batches are sampled, but their audio is not decoded.
 
     `limit_train_batches` and `len()` play no part (traps 3.4, 3.20): the caller counts steps.
     """
     check_tags(request.shards, prompts, tokenizer, request.emit_tag_in_auto and request.prompt_mode != "langID" and request.auto_ratio > 0)
     bins = duration_bins(request.shards, request.max_duration)
-    config = {
+    dataset = PromptedCuts(tokenizer, prompts, request, skip, ranks)
+    loader = get_lhotse_dataloader_from_config(loader_config(request, bins, sample_rate), global_rank=0, world_size=1, dataset=dataset)
+    return (batch for batch in loader if batch is not None)
+
+
+def loader_config(request: TrainRequest, bins: list[float], sample_rate: int) -> dict[str, Any]:
+    """What NeMo's Lhotse loader is told. `batch_size` is that of all ranks together."""
+    return {
         "use_lhotse": True, "input_cfg": input_cfg(request.shards), "sample_rate": sample_rate,
         "text_field": "text", "lang_field": "target_lang", "max_duration": request.max_duration,
         "batch_size": request.batch_size, "shuffle": True, "seed": request.seed, "shard_seed": request.seed,
@@ -183,5 +204,3 @@ def batches(request: TrainRequest, tokenizer: Any, prompts: Mapping[str, int], *
         # One process: the same order on every machine, and exact resume. Decoding costs a few ms a batch.
         "num_workers": 0, "pin_memory": False, "cuda_expandable_segments": False,
     }  # fmt: skip
-    loader = get_lhotse_dataloader_from_config(config, global_rank=0, world_size=1, dataset=PromptedCuts(tokenizer, prompts, request, skip))
-    return (batch for batch in loader if batch is not None)

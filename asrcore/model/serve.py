@@ -6,11 +6,11 @@ streams gathers, so batches grow with the load by themselves. It ends when the f
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import socket
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -104,10 +104,10 @@ class Child:
             waiting = self._receive(block=not self._round())
 
     def _load(self, load: wire.Load) -> None:
-        if load.device.startswith("cuda") and not torch.cuda.is_available():
-            raise EnvironmentFault(
-                "device_missing", "this machine has no CUDA device that PyTorch can use.", next_step="leave --device out, or run doctor."
-            )
+        kind, _, number = load.device.partition(":")
+        if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+            raise EnvironmentFault("device_missing", f"this machine has {torch.cuda.device_count()} CUDA devices that PyTorch can use; {load.device} is none.",
+                                   next_step="leave --device out, or run doctor.")  # fmt: skip
         model = restore(Path(load.checkpoint), device=load.device)
         self._tokenizer = model.tokenizer
         self._engine = LiveEngine(model, tuple(dict.fromkeys(load.contexts)), load.places)
@@ -118,6 +118,8 @@ class Child:
             while not self._engine.streams[0].done:
                 self._engine.round()
             self._engine.close(0)
+        gc.collect()
+        gc.freeze()  # a full collection would go through a million objects of the libraries, and every stream would wait for it
 
     def _obey(self, commands: Sequence[wire.Command | wire.Audio]) -> bool:
         """False: stop. A stream that is gone may still be talked about by messages that were on their way."""
@@ -144,7 +146,6 @@ class Child:
 
     def _round(self) -> bool:
         """Whether there was anything to do."""
-        started = time.perf_counter()
         touched = self._engine.round()
         updates: list[Update] = []
         for stream in touched:
@@ -157,7 +158,7 @@ class Child:
             if stream.done:
                 self._forget(stream.key)
         if updates:
-            self._send(wire.Updates(updates=tuple(updates), took_ms=round(1000 * (time.perf_counter() - started), 2)))
+            self._send(wire.Updates(updates=tuple(updates)))
         return bool(updates)
 
     def _forget(self, key: int) -> None:

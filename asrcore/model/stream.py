@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from asrcore.model.boost import Boost
+from asrcore.model.stream_attention import kept_width
 
 MAX_SYMBOLS = 10
 """Most tokens per 80 ms frame, as in the checkpoint's saved decoding config."""
@@ -119,6 +120,7 @@ class StreamingDecoder:
         self.use(att_context)
         self.greedy = GreedyState(model, batch_size, self.device)
         channel, time, length = model.encoder.get_initial_cache_state(batch_size=batch_size)
+        channel = channel.new_zeros(*channel.shape[:3], kept_width(model.encoder))
         self.caches: list[Tensor] = [channel.to(self.device), time.to(self.device), length.to(self.device)]
         self.slots = torch.zeros(batch_size, dtype=torch.long, device=self.device)
         self.times = StepTimes()

@@ -1,5 +1,7 @@
 """Child process `python -m asrcore.model.train request.json`: one fine-tune from base to `best.nemo`.
 
+One process, or one for each GPU under torchrun (asrcore.model.train_ranks).
+
 verify inputs -> restore the base -> score it on dev -> smoke steps -> train, a scored candidate at every `candidate_every` steps -> best.nemo.
 SIGTERM saves a state; the next attempt with the same request goes on from it (asrcore.model.train_state says what that guarantees).
 """
@@ -10,18 +12,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from asrcore import io
 from asrcore.errors import NotReadyError, ToolFault
 from asrcore.fingerprint import check_ref, check_shards, require_unchanged
-from asrcore.jobs.child import Reporter, main
+from asrcore.jobs.child import LOGGERS, Reporter, Stopped, main
 from asrcore.model.candidates import CandidateStore, dev_error_rate, write_nemo
 from asrcore.model.loader import batches
 from asrcore.model.restore import prompt_slots, restore
 from asrcore.model.surfaces import Movement, remove_adapters, select
+from asrcore.model.train_loggers import MetricLoggers
 from asrcore.model.train_loop import Loop, learning_rate, smoke_steps
-from asrcore.model.train_state import load_state, save_state
+from asrcore.model.train_ranks import Ranks, keep_apart
+from asrcore.model.train_state import Kept, load_state, save_state
 from asrcore.requests import Averaged, Candidate, Consumed, TrainRequest, TrainResult
 
 EVENT_SECONDS = 1.0
@@ -30,41 +32,65 @@ EVENT_SECONDS = 1.0
 
 def run(request: TrainRequest, reporter: Reporter) -> TrainResult:
     """Raises `fingerprint_mismatch`, `resume_mismatch`, `tags_not_trainable`, `loss_not_finite`, `surface_not_moved`, `surface_leaked`,
-    `replay_not_consumed`, `disk_full` and what reading the dev manifest raises."""
+    `replay_not_consumed`, `disk_full`, `logger_missing`, with several processes `batch_smaller_than_ranks`, `too_few_gpus`, `ranks_diverged`, `world_size_changed`,
+    and what reading the dev manifest raises."""
     reporter.event("verify", 0, request.max_steps, "compare base, dev and shards with the plan")
     require_unchanged(
         [*check_ref(request.base), *check_ref(request.dev), *check_shards(request.shards)],
         next_step="put the original files back, or plan_finetune again.",
     )
-    return FineTune(request, reporter).run()
+    ranks = Ranks.of_environment()
+    with ranks.together():
+        return FineTune(request, reporter, ranks).logged()
 
 
 class FineTune:
-    """One attempt at one run."""
+    """One attempt at one run. Every rank trains; what is written, scored or decided is `ranks.first`'s."""
 
-    def __init__(self, request: TrainRequest, reporter: Reporter) -> None:
-        self.request, self.reporter = request, reporter
+    def __init__(self, request: TrainRequest, reporter: Reporter, ranks: Ranks) -> None:
+        self.request, self.reporter, self.ranks = request, reporter, ranks
         self.out = Path(request.out)
-        io.remove_parts(self.out)
+        _require_rows(request, ranks)
+        ranks.first(lambda: io.remove_parts(self.out))
         self.started = self.last_event = time.monotonic()
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model: Any = restore(Path(request.base.path), device=device)
+        settings = reporter.folder / LOGGERS
+        self.loggers = MetricLoggers({}, print) if ranks.rank else MetricLoggers.open(settings, self.out, request.run_id, print)
+        self.model: Any = restore(Path(request.base.path), device=ranks.device)
+        keep_apart(self.model)
         _require_context(self.model, request.att_context_size)
         self.store = CandidateStore(self.out)
         self.movement = Movement(self.model)
-        io.require_disk(self.out, _disk_need(self.model))
+        io.require_disk(self.out, _disk_need(self.model, averaged=request.ema_decay > 0))
         self.surface = select(self.model, request.surface, request.seed)
         self.trainable = self.surface.parameters
-        self.loop = Loop(self.model, request, self.trainable)
-        saved = load_state(self.out, request, self.trainable, self.loop.optimiser)
+        self.loop = Loop(self.model, request, self.trainable, ranks)
+        self.kept = Kept(self.trainable, self.loop.optimiser, self.loop.average.tensors)
+        saved = load_state(self.out, request, self.kept, ranks.world_size)
         self.loop.counters = saved or self.loop.counters
         self.resumed_from = self.loop.counters.step
 
+    def logged(self) -> TrainResult:
+        """The run, with its loggers told how it ended."""
+        status = "failed"
+        try:
+            result = self.run()
+            status = "success"
+        except Stopped:
+            status = "aborted"
+            raise
+        finally:
+            self.loggers.close(status)
+        return result
+
     def run(self) -> TrainResult:
         if self.loop.counters.base_dev_wer is None:
-            self.loop.counters = self.loop.counters.model_copy(update={"base_dev_wer": self.score("base")})
+            base_dev_wer = self.ranks.first(lambda: self.score("base"))
+            self.loop.counters = self.loop.counters.model_copy(update={"base_dev_wer": base_dev_wer})
         self.train()
         consumed = self.consumed()
+        return self.ranks.first(lambda: self.finish(consumed))
+
+    def finish(self, consumed: tuple[Consumed, ...]) -> TrainResult:
         best = self.store.best()
         remove_adapters(self.model)
         averaged = self.average(best)
@@ -87,7 +113,7 @@ class FineTune:
         if self._is_candidate(self.loop.counters.step):
             self.candidate()  # the last attempt stopped between saving its state and scoring this candidate
         data = batches(request, self.model.tokenizer, prompt_slots(self.model),
-                       sample_rate=int(self.model.cfg.sample_rate), skip=self.loop.counters.step)  # fmt: skip
+                       sample_rate=int(self.model.cfg.sample_rate), skip=self.loop.counters.step, ranks=self.ranks)  # fmt: skip
         while self.loop.counters.step < request.max_steps and not self._plateau():
             self._stop_if_asked()
             applied = self.loop.step(next(data))
@@ -104,7 +130,8 @@ class FineTune:
 
     def candidate(self) -> None:
         step = self.loop.counters.step
-        self.store.add(self.model, step, self.score(f"step {step}"), self.loop.counters.loss)
+        with self.loop.average.in_place():
+            self.ranks.first(lambda: self.store.add(self.model, step, self.score(f"step {step}"), self.loop.counters.loss))
 
     def average(self, best: Candidate) -> Averaged | None:
         """Leaves the mean of the best candidates in the model and scores it (Wortsman et al. 2022, model soups, arXiv 2203.05482)."""
@@ -119,7 +146,7 @@ class FineTune:
         """Dev error rate in percent of the present weights."""
 
         def progress(done: int) -> None:
-            self._stop_if_asked(save=False)
+            self.reporter.stop_if_asked()
             if time.monotonic() - self.last_event > EVENT_SECONDS:
                 self._event(f"dev eval of {what}: {done} utterances")
 
@@ -156,25 +183,39 @@ class FineTune:
         return found
 
     def save(self) -> None:
-        save_state(self.out, self.request, self.loop.counters, self.trainable, self.loop.optimiser)
+        self.ranks.require_same(self.trainable.values())
+        self.ranks.first(lambda: save_state(self.out, self.request, self.loop.counters, self.kept, self.ranks.world_size))
 
     def _is_candidate(self, step: int) -> bool:
         due = step > 0 and (step % self.request.candidate_every == 0 or step == self.request.max_steps)
-        return due and not self.store.path(step).exists()
+        return due and self.ranks.first(lambda: not self.store.path(step).exists())
 
     def _plateau(self) -> bool:
         """True when the newest `patience` candidates all fell short of the best before them."""
-        patience, rates = self.request.patience, [candidate.dev_wer for candidate in self.store.all()]
-        return patience is not None and len(rates) > patience and min(rates[-patience:]) >= min(rates[:-patience])
+        patience = self.request.patience
+        return patience is not None and self.ranks.first(lambda: fell_short([candidate.dev_wer for candidate in self.store.all()], patience))
 
-    def _stop_if_asked(self, *, save: bool = True) -> None:
-        if self.reporter.stopping and save:
+    def _stop_if_asked(self) -> None:
+        if self.ranks.any(self.reporter.stopping):
             self.save()
-        self.reporter.stop_if_asked()
+            raise Stopped
 
     def _event(self, message: str, **metrics: float) -> None:
         self.last_event = time.monotonic()
-        self.reporter.event("train", self.loop.counters.step, self.request.max_steps, message, **metrics)
+        step = self.loop.counters.step
+        self.reporter.event("train", step, self.request.max_steps, message, **metrics)
+        self.loggers.log(step, metrics)
+
+
+def fell_short(rates: list[float], patience: int) -> bool:
+    """Whether the newest `patience` rates all are no better than the best before them."""
+    return len(rates) > patience and min(rates[-patience:]) >= min(rates[:-patience])
+
+
+def _require_rows(request: TrainRequest, ranks: Ranks) -> None:
+    if request.batch_size < ranks.world_size:
+        raise NotReadyError("batch_smaller_than_ranks", f"a batch of {request.batch_size} cannot be shared by {ranks.world_size} processes.",
+                            next_step=f"plan_finetune with batch_size={ranks.world_size} or more, or ask the person for fewer processes in asrtune.toml.")  # fmt: skip
 
 
 def _require_context(model: Any, context: tuple[int, int]) -> None:
@@ -184,10 +225,10 @@ def _require_context(model: Any, context: tuple[int, int]) -> None:
                             next_step="plan again with one of these.")  # fmt: skip
 
 
-def _disk_need(model: Any) -> int:
-    """Bytes: kept candidates and one being written, the `.nemo` and its temp file, two states (at most weights and two moments each)."""
+def _disk_need(model: Any, *, averaged: bool) -> int:
+    """Bytes: kept candidates and one being written, the `.nemo` and its temp file, two states (at most weights, two moments and an average each)."""
     weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
-    return 5 * weights + 2 * weights + 2 * 3 * weights
+    return 5 * weights + 2 * weights + 2 * (3 + averaged) * weights
 
 
 if __name__ == "__main__":

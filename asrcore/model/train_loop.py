@@ -1,6 +1,7 @@
-"""The training loop: plain PyTorch, one process, exact resume (docs/decisions/0003-own-training-loop.md).
+"""The training loop: plain PyTorch, one process or several (train_ranks.py), exact resume (docs/decisions/0003-own-training-loop.md).
 
 One step: batch -> features -> encoder under a sampled att_context_size -> prompt -> RNNT loss -> clipped AdamW under warm-up and cosine.
+fp32 on a CPU, bf16 with an fp32 prompt layer on a GPU that has it (train_precision.py); weights, moments and loss are fp32 everywhere.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from torch import Tensor
 from asrcore.errors import ToolFault
 from asrcore.model.loader import Batch
 from asrcore.model.rnnt_loss import rnnt_loss
+from asrcore.model.train_average import MovingAverage
+from asrcore.model.train_precision import Precision
+from asrcore.model.train_ranks import ALONE, Ranks
 from asrcore.model.train_state import Counters
 from asrcore.requests import TrainRequest
 
@@ -43,10 +47,13 @@ def smoke_steps(max_steps: int) -> int:
 class Loop:
     """Takes steps and counts. `counters` is what a state saves; the model's weights and the optimiser are the rest."""
 
-    def __init__(self, model: Any, request: TrainRequest, trainable: dict[str, Any]) -> None:
-        self.model, self.request, self.trainable = model, request, trainable
+    def __init__(self, model: Any, request: TrainRequest, trainable: dict[str, Any], ranks: Ranks = ALONE) -> None:
+        self.model, self.request, self.trainable, self.ranks = model, request, trainable, ranks
         self.device: torch.device = next(model.parameters()).device
         self.optimiser = torch.optim.AdamW(trainable.values(), lr=request.peak_lr, betas=BETAS, weight_decay=request.weight_decay)
+        self.average = MovingAverage(trainable, request.ema_decay)
+        self.precision = Precision.of(self.device)
+        self.precision.prepare(model)
         self.counters = Counters()
         model.train()
         if not request.spec_augment:
@@ -66,25 +73,31 @@ class Loop:
         rate = learning_rate(number, self.request)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        loss = self.loss(batch)
+        loss = self.loss(batch) * batch.share
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.ranks.sum_gradients(self.trainable.values())
         norm = torch.nn.utils.clip_grad_norm_(self.trainable.values(), self.request.gradient_clip)
-        value = float(loss.detach())
+        value = self.ranks.sum(float(loss.detach()))
         finite = math.isfinite(value) and bool(torch.isfinite(norm))
         if finite:
             self.optimiser.step()
+            self.average.update(number)
         self._count(batch, value, finite, time.monotonic() - started)
         return finite
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean negative log-likelihood per utterance, in nats."""
+        """Mean negative log-likelihood per utterance of this rank's rows, in nats."""
+        with self.precision.forward():
+            return self._loss(batch)
+
+    def _loss(self, batch: Batch) -> Tensor:
         audio, audio_lens, tokens, token_lens, slots = batch.to(self.device)
         encoded, encoded_lens = self.model.forward(input_signal=audio, input_signal_length=audio_lens, prompt_indices=slots)
         predicted, target_lens, _ = self.model.decoder(targets=tokens, target_length=token_lens)
         joint = self.model.joint
         if self.device.type == "cpu":
-            acts = joint.joint(encoded.transpose(1, 2), predicted.transpose(1, 2))
+            acts = joint.joint(encoded.transpose(1, 2), predicted.transpose(1, 2)).float()
             return rnnt_loss(acts, tokens, encoded_lens, token_lens, joint.num_classes_with_blank - 1, self.request.fastemit_lambda).mean()
         if joint.fuse_loss_wer:
             return joint(encoder_outputs=encoded, decoder_outputs=predicted, encoder_lengths=encoded_lens,
@@ -93,10 +106,14 @@ class Loop:
         return self.model.loss(log_probs=acts, targets=tokens, input_lengths=encoded_lens, target_lengths=target_lens)
 
     def _seed(self, number: int) -> None:
-        """Dropout, SpecAugment and the sampled att_context_size of a step depend on (seed, step) only; exact resume rests on it."""
+        """What is random in a step depends on (seed, step, rank) only; exact resume rests on it.
+
+        NeMo's encoder draws the att_context_size from `random`: the same in all ranks, so that none waits for a longer one. Dropout and
+        SpecAugment draw from torch, in each rank its own.
+        """
         seed = (self.request.seed * 1_000_003 + number) % 2**63
         random.seed(seed)
-        torch.manual_seed(seed)
+        torch.manual_seed(self.ranks.seed(seed))
 
     def _count(self, batch: Batch, loss: float, finite: bool, seconds: float) -> None:
         old = self.counters

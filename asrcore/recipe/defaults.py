@@ -67,6 +67,8 @@ def decide(spec: FinetuneSpec, base: CheckpointInfo, data: Data, *, refinement: 
     rate = spec.peak_lr or rate
     warmup = min(math.ceil(steps * (0.02 if steps >= 1000 else 0.1)), steps - 1)
     every = max(1, min(MAX_CANDIDATE_GAP, steps // CANDIDATES))
+    averaged = [Decision(name="ema_decay", value=f"{spec.ema_decay:g}", asked=True, reason="candidates hold a moving average of the weights: steadier late in a long run, "
+                         "no more than a delay in one of few hundred steps")] if spec.ema_decay else []  # fmt: skip
     auto = {"unified": "half of the utterances carry the auto prompt and a written tag, so that auto survives tuning",
             "auto": "only auto is trained; a fixed language prompt will drift", "langID": "auto is not trained and may get worse"}  # fmt: skip
     return Recipe(batch, steps, rate, warmup, every, (
@@ -84,6 +86,7 @@ def decide(spec: FinetuneSpec, base: CheckpointInfo, data: Data, *, refinement: 
         Decision(name="prompt_mode", value=spec.prompt_mode, asked=spec.prompt_mode != "unified", reason=auto[spec.prompt_mode]),
         Decision(name="replay_share", value=f"{data.replay_share:.2f}",
                  reason="share of audio from other languages or domains, as the shards were built; without any, full fine-tunes forget"),
+        *averaged,
     ))  # fmt: skip
 
 

@@ -21,20 +21,19 @@ STATE_BYTES_PER_S = 50e6
 def launch_plan(ws: Workspace, plan_id: str, *, force_new: bool = False, backend: BackendName = "local") -> JobView:
     """Starts the run of a plan, or finds it: the same plan is one run unless `force_new`, which trains it again under a new run id.
 
+    A plan over a limit needs a person's yes for each of its runs.
     Raises `plan_unknown`, `approval_needed`, `fingerprint_mismatch` with every changed or missing file, and what `submit` raises.
     """
     plan = load_plan(ws, plan_id)
+    request = _fresh(plan.request) if force_new else plan.request
     with Ledger.open(ws) as ledger:
         try:
-            require_approval(ws, ledger, plan, backend)
+            require_approval(ws, ledger, plan, backend, run_id=request.run_id)
         except ApprovalNeeded:
-            ask_for_yes(ws, ledger, plan_id, plan_digest(plan))
+            ask_for_yes(ws, ledger, plan_id, f"{plan_digest(plan)} {request.run_id}")
             raise
-    request = plan.request
     require_unchanged([*check_ref(request.base), *check_ref(request.dev), *check_shards(request.shards)],
                       next_step="put the original files back, or call plan_finetune again.")  # fmt: skip
-    if force_new:
-        request = _fresh(request)
     size = Path(request.base.path).stat().st_size
     return submit(ws, "train", request, grace_s=GRACE_S + 3 * size / STATE_BYTES_PER_S, backend=backend)
 

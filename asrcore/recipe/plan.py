@@ -97,7 +97,8 @@ def _request(spec: FinetuneSpec, ws: Workspace, base: CheckpointInfo, shards: Sh
     draft = TrainRequest(
         run_id="", base=checkpoint_ref(base, spec.base), shards=shards, dev=manifest_ref(manifest), surface=spec.surface, max_steps=recipe.max_steps,
         batch_size=recipe.batch_size, peak_lr=recipe.peak_lr, warmup_steps=recipe.warmup_steps, prompt_mode=spec.prompt_mode,
-        candidate_every=recipe.candidate_every, patience=spec.patience, att_context_size=spec.att_context_size, seed=spec.seed, out="",
+        candidate_every=recipe.candidate_every, patience=spec.patience, att_context_size=spec.att_context_size, ema_decay=spec.ema_decay, seed=spec.seed,
+        out="",
     )  # fmt: skip
     run_id = "run_" + io.sha256_json(draft)[:12]
     return draft.model_copy(update={"run_id": run_id, "out": str(ws.folder("runs", run_id))})

@@ -47,6 +47,7 @@ class FinetuneSpec(Frozen):
         le=100,
         description="Stop after so many candidates in a row without a better one; left out: spend the whole budget.",
     )
+    ema_decay: float = Field(default=0.0, ge=0, lt=1, description="Decay of an averaged copy of the weights that candidates then hold; 0: none.")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of data order, prompts and dropout.")
 
 

@@ -4,8 +4,8 @@ For each guard, with loss = tuned - base in points and margin m (given, or the l
 
 * kept          the one-sided 95 % upper bound of the loss is below m. "All kept" is an intersection-union test: every guard must pass at 5 %,
                 no correction is needed (Berger, Technometrics 24(4), 1982).
-* forgotten     the loss is shown to be above zero, at 5 % over all guards of the call (Holm, Scand. J. Statist. 6, 1979), and its estimate
-                exceeds m. So something was lost and the best guess is more than m; a loss above m itself is not proven.
+* forgotten     the loss is shown to be above zero, at 5 % over all guards of the call (Holm, Scand. J. Statist. 6, 1979; corrected p-value
+                below 4 %, see `LOSS_LEVEL`), and its estimate exceeds m. So something was lost and the best guess is more than m; a loss above m itself is not proven.
 * inconclusive  else; also with fewer than 10 clusters. `more_words` says what an 80 % chance of "kept" would take if nothing was lost.
 
 The default margin takes the base's measured rate as known.
@@ -30,6 +30,10 @@ from asrcore.score.normalise import NORMALISER
 from asrcore.score.power import chance_to_show_kept, round_up, words_to_show_kept
 
 ALPHA = 0.05
+LOSS_LEVEL = 0.04
+"""Holm's level for naming a loss. Far out in the tail p-values from 20 to 50 clusters are up to a fifth too small, so that 4 % makes 5 %: in simulation
+one of 40 unharmed guards passed a level of 5 % in 4.9 % (20 clusters) and 5.9 % (50 clusters, standard error 0.5) of calls."""
+LOSS_METHOD = f"{METHOD}; a loss is shown by the larger p-value of it and a t test corrected for skewness (Hall 1992), Holm over the guards"
 MARGIN_POINTS = 0.5
 MARGIN_RELATIVE = 0.05
 
@@ -107,17 +111,20 @@ def check_guards(pairs: Sequence[tuple[EvalCell, EvalCell]], margin_points: floa
         _guard(base, tuned, pair, margin_points, p, p_holm)
         for (base, tuned), pair, p, p_holm in zip(pairs, scored, p_values, holm(p_values), strict=True)
     )
-    key = [[[base.eval_id, tuned.eval_id] for base, tuned in pairs], margin_points, seed, METHOD, NORMALISER]
+    key = [[[base.eval_id, tuned.eval_id] for base, tuned in pairs], margin_points, seed, LOSS_METHOD, NORMALISER]
     return ReplayReport(
         replay_id="replay_" + io.sha256_json(key)[:12], base_checkpoint=pairs[0][0].checkpoint, tuned_checkpoint=pairs[0][1].checkpoint,
         verdict=overall([guard.verdict for guard in guards]), guards=guards, power_all=math.prod(guard.power for guard in guards),
         margin_rule=f"{margin_points:g} points" if margin_points is not None else f"the larger of {MARGIN_POINTS} point and {100 * MARGIN_RELATIVE:g} % of the base's rate",
-        normaliser=NORMALISER, method=METHOD, seed=seed,
+        normaliser=NORMALISER, method=LOSS_METHOD, seed=seed,
     )  # fmt: skip
 
 
 def p_of_loss(difference: Draws) -> float:
-    """One-sided p-value of "nothing was lost": the larger of the bootstrap's and the t test's over clusters."""
+    """One-sided p-value of "nothing was lost": the larger of the bootstrap's and the t test's over clusters, corrected for skewness.
+
+    Alone each is too small far out in the tail, and in different sets (tests/score/test_promises.py).
+    """
     return max(difference.p_above_zero(), difference.t_above_zero())
 
 
@@ -147,7 +154,7 @@ def judge_guard(loss: float, upper: float, p_holm: float, margin: float, cluster
         return "inconclusive"
     if upper < margin:
         return "kept"
-    return "forgotten" if p_holm < ALPHA and loss > margin else "inconclusive"
+    return "forgotten" if p_holm < LOSS_LEVEL and loss > margin else "inconclusive"
 
 
 def _guard(base: EvalCell, tuned: EvalCell, pair: Pair, margin_points: float | None, p_loss: float, p_holm: float) -> GuardResult:

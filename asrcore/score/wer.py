@@ -3,18 +3,17 @@
 CER replaces WER where text has no word spaces or their use is unsettled (ja, zh, ko, th); all white space goes on both sides first, and a
 character is one Unicode code point.
 
-Alignments are jiwer's. Counts come from rapidfuzz, jiwer's own engine, on the same integer codes but without jiwer's lists of aligned stretches,
-which cost several times the alignment; tests hold both equal, pair for pair.
+Alignments are jiwer's. Counts come from rapidfuzz, jiwer's own engine, on codes of the same kind (`asrcore.score.codes`) but without jiwer's lists of
+aligned stretches, which cost several times the alignment; tests hold both equal, pair for pair.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import jiwer
@@ -24,6 +23,7 @@ from rapidfuzz.distance import Levenshtein
 
 from asrcore.errors import NotReadyError, Problem, ToolFault
 from asrcore.requests import Wer
+from asrcore.score.codes import as_characters
 from asrcore.score.normalise import words
 from asrcore.score.tags import strip_tags
 from asrcore.text import language
@@ -33,6 +33,10 @@ Operation = Literal["equal", "substitute", "delete", "insert"]
 Counts = NDArray[np.int64]
 
 _CER_LANGUAGES = frozenset({"ja", "zh", "ko", "th"})
+_LOST_LETTERS = frozenset("ʻʼـ")
+"""Two are read as apostrophes, one stretches a line."""
+_LETTERS_AT_ONCE = 1 << 20
+"""Characters of references and hypotheses that are coded together: their distinct words stay far below what `as_characters` takes."""
 
 
 class Step(NamedTuple):
@@ -88,18 +92,19 @@ def count_errors(
     if not len(references) == len(hypotheses) == len(locales):
         raise ToolFault("references_unpaired", f"{len(references)} references, {len(hypotheses)} hypotheses and {len(locales)} locales do not pair up.",
                         next_step="run the eval again; this is a fault of the tool, please report it.")  # fmt: skip
-    wanted = [tokens(reference, one, normalised) for reference, one in zip(references, locales, strict=True)]
-    filled = map(bool, wanted) if normalised else map(_holds_a_word, references, locales)
-    _refuse_empty(list(filled), lines or range(1, len(references) + 1))
+    columns = np.zeros((4, len(references)), dtype=np.int64)
+    filled: list[bool] = [True] * len(references)
+    for one, rows in _portions(references, hypotheses, locales):
+        pairs = _as_strings([references[n] for n in rows], [hypotheses[n] for n in rows], one, normalised)
+        columns[:, rows] = _count(*pairs)
+        for n, reference in zip(rows, pairs[0], strict=True):
+            filled[n] = bool(reference) if normalised else _holds_a_word(references[n], one)
+    _refuse_empty(filled, lines or range(1, len(references) + 1))
     units: set[Unit] = {"character" if needs_cer(one) else "word" for one in set(locales)}
     if len(units) != 1:
         raise NotReadyError("mixed_units", "the set mixes locales scored by word with locales scored by character (ja, zh, ko, th).",
                             next_step="split the manifest by locale and evaluate each on its own.")  # fmt: skip
-    code: defaultdict[str, int] = defaultdict(count().__next__)
-    counts = [
-        _count(reference, tokens(text, one, normalised), code) for reference, text, one in zip(wanted, hypotheses, locales, strict=True)
-    ]
-    return ErrorCounts(*np.array(counts, dtype=np.int64).T, unit=units.pop())
+    return ErrorCounts(*columns, unit=units.pop())
 
 
 def align(reference: str, hypothesis: str, locale: str, normalised: bool) -> tuple[Step, ...]:
@@ -114,15 +119,42 @@ def tokens(text: str, locale: str, normalised: bool) -> list[str]:
     return list("".join(found)) if needs_cer(locale) else found
 
 
-def _count(reference: list[str], hypothesis: list[str], code: defaultdict[str, int]) -> tuple[int, int, int, int]:
-    """S, D, I and reference length of one pair. Codes are integers, since rapidfuzz compares other values by their hash alone."""
-    length, surplus = len(reference), len(hypothesis) - len(reference)
-    if reference == hypothesis:
-        return 0, 0, 0, length
-    operations = Levenshtein.editops(list(map(code.__getitem__, reference)), list(map(code.__getitem__, hypothesis))).as_list()
-    substitutions = sum(operation[0] == "replace" for operation in operations)
-    deletions = (len(operations) - substitutions - surplus) // 2
-    return substitutions, deletions, deletions + surplus, length
+def _portions(references: Sequence[str], hypotheses: Sequence[str], locales: Sequence[str]) -> Iterator[tuple[str, list[int]]]:
+    """Utterances of one locale, as many as are coded together."""
+    groups: dict[str, list[int]] = {}
+    for n, one in enumerate(locales):
+        groups.setdefault(one, []).append(n)
+    for one, rows in groups.items():
+        letters = np.cumsum([len(references[n]) + len(hypotheses[n]) for n in rows])
+        cuts = np.flatnonzero(np.diff(letters // _LETTERS_AT_ONCE, prepend=0)).tolist()
+        yield from ((one, rows[start:end]) for start, end in pairwise([0, *cuts, len(rows)]) if start < end)
+
+
+def _as_strings(references: Sequence[str], hypotheses: Sequence[str], locale: str, normalised: bool) -> tuple[list[str], list[str]]:
+    """Both sides of utterances of one locale, a character a unit."""
+    if needs_cer(locale):
+        left, right = (["".join(tokens(text, locale, normalised)) for text in side] for side in (references, hypotheses))
+        return left, right
+    coded = as_characters([strip_tags(text)[0] for text in (*references, *hypotheses)], locale, normalised)
+    return coded[: len(references)], coded[len(references) :]
+
+
+def _count(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[Counts, Counts, Counts, Counts]:
+    """S, D, I and reference length of each pair."""
+    substitutions: list[int] = []
+    errors: list[int] = []
+    for reference, hypothesis in zip(references, hypotheses, strict=True):
+        kinds = [] if reference == hypothesis else [step[0] for step in Levenshtein.editops(reference, hypothesis).as_list()]
+        substitutions.append(kinds.count("replace"))
+        errors.append(len(kinds))
+    lengths, others = _sizes(references), _sizes(hypotheses)
+    replaced = np.array(substitutions, dtype=np.int64)
+    deleted = (np.array(errors, dtype=np.int64) - replaced - (others - lengths)) // 2
+    return replaced, deleted, deleted + others - lengths, lengths
+
+
+def _sizes(texts: Sequence[str]) -> Counts:
+    return np.fromiter(map(len, texts), np.int64, len(texts))
 
 
 def _alignments(
@@ -156,6 +188,10 @@ def _operation(name: str) -> Operation:
 
 
 def _holds_a_word(text: str, locale: str) -> bool:
+    """Whether normalisation leaves a word. A letter that NFKC keeps is never lost but for three, so most texts show it at once."""
+    first = text[:1]
+    if first.isalpha() and first not in _LOST_LETTERS and unicodedata.is_normalized("NFKC", first):
+        return True
     return any(words(token, locale) for token in strip_tags(text)[0].split())
 
 

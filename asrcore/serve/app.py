@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from asrcore.addresses import bracketed, is_loopback
 from asrcore.errors import EnvironmentFault
 from asrcore.serve.engine import ENGINE, Engine
 from asrcore.serve.session import CLOSING_S, Places, Session, same_secret, stopping
-from asrcore.serve.settings import Settings, is_loopback, languages
+from asrcore.serve.settings import Settings, languages
 
 STREAM = "/v1/stream"
 PAGE = Path(__file__).parent / "page"
@@ -54,8 +55,7 @@ class Server:
             await self.engine.stop()
             raise
         self.port = int(self._runner.addresses[0][1])
-        host = self.settings.host
-        return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self.port}"
+        return f"http://{bracketed(self.settings.host)}:{self.port}"
 
     def stop(self) -> None:
         """Asks the server to end; sessions get their last words within the grace period."""
@@ -89,7 +89,7 @@ class Server:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Refuses other sites' pages, and names of this address that somebody else's DNS made up."""
-        if is_loopback(self.settings.host) and not is_loopback(_host(request.headers.get("Host", ""))):
+        if is_loopback(self.settings.host) and not is_loopback(_name(request.headers.get("Host", ""))):
             raise web.HTTPForbidden(text="This server answers on its loopback address only.\n")
         origin = request.headers.get("Origin")
         if origin is not None and origin not in self.settings.origins and _netloc(origin) != request.headers.get("Host"):
@@ -130,8 +130,8 @@ class Server:
         return bool(self.settings.token) and scheme.lower() == "bearer" and same_secret(token, str(self.settings.token))
 
 
-def _host(header: str) -> str:
-    """The name in a Host header, without its port; empty when there is none."""
+def _name(header: str) -> str:
+    """The name in a Host header, without port and brackets; empty when there is none."""
     try:
         return urlsplit(f"//{header}").hostname or ""
     except ValueError:

@@ -6,7 +6,6 @@ import asyncio
 import bisect
 import contextlib
 import socket
-import time
 from collections import deque
 from collections.abc import Sequence
 
@@ -52,7 +51,7 @@ class EngineStream:
             self._moved.clear()
             await self._moved.wait()
 
-    def take(self, update: wire.Update | None, now: float) -> None:
+    def take(self, update: wire.Update | None) -> None:
         """From the engine; None: it is gone."""
         if update is not None:
             self.heard_s = max(self.heard_s, update.heard_s)
@@ -137,6 +136,10 @@ class Engine:
             await self._process.wait()
 
     async def _listen(self, loaded: asyncio.Future[None]) -> None:
+        self._gone(await self._heard(loaded))
+
+    async def _heard(self, loaded: asyncio.Future[None]) -> AsrtuneError:
+        """Deals out what the child says until it is gone, and gives why it went."""
         frames = Frames()
         try:
             while data := await self._reader.read(1 << 16):
@@ -147,21 +150,19 @@ class Engine:
                         case wire.Updates(updates=updates):
                             self._deal(updates)
                         case wire.Failed(error=error):
-                            return self._gone(error.to_error())
+                            return error.to_error()
         except (wire.OutOfStep, ConnectionError):
             pass
-        self._gone(died())
-        return None
+        return died()
 
     def _deal(self, updates: Sequence[wire.Update]) -> None:
-        now = time.monotonic()
         for update in updates:
             stream = self._streams.get(update.stream)
             if stream is None:
                 continue  # dropped while its update was on the way
             if update.done:
                 del self._streams[update.stream]
-            stream.take(update, now)
+            stream.take(update)
 
     def _gone(self, error: AsrtuneError | None) -> None:
         self.dead = True
@@ -169,7 +170,7 @@ class Engine:
         if error is not None and not self.failed.done():
             self.failed.set_result(error)
         for stream in self._streams.values():
-            stream.take(None, 0.0)
+            stream.take(None)
         self._streams.clear()
 
 

@@ -27,7 +27,6 @@ CLOSING_S = 2 * _CLOSE_S
 _LINGER_S = 10.0
 """Seconds that a connection whose client does not read may hold its buffers after that."""
 
-
 ResultT = TypeVar("ResultT")
 
 
@@ -204,8 +203,8 @@ class Session:
         except asyncio.QueueFull:
             raise UsageError("slow_reader", "replies were not read in time.", next_step="read every message as it comes.") from None
 
-    def _say_last(self, reply: Reply) -> None:
-        """The refusal goes out even when the outbox is full: what waits in it is of no use any more."""
+    def _say_last(self, reply: Reply | None) -> None:
+        """A refusal, or None for the end, goes out even when the outbox is full: what waits in it is of no use any more."""
         while self._outbox.full():
             self._outbox.get_nowait()
         self._outbox.put_nowait(reply)
@@ -219,9 +218,7 @@ class Session:
 
     async def _close(self, writer: asyncio.Task[None], code: int) -> None:
         """Sends what waits, then the close frame."""
-        while self._outbox.full():
-            self._outbox.get_nowait()
-        self._outbox.put_nowait(None)
+        self._say_last(None)
         await asyncio.wait({writer}, timeout=_CLOSE_S)
         writer.cancel()
         await asyncio.gather(writer, return_exceptions=True)

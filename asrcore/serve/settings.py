@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from pydantic import Field
 
+from asrcore.addresses import is_loopback
 from asrcore.checkpoint import CheckpointInfo
 from asrcore.errors import NotReadyError, UsageError
 from asrcore.locales import AUTO, latency_ms
@@ -77,13 +76,6 @@ def served_contexts(info: CheckpointInfo, default: tuple[int, int]) -> tuple[Att
         raise UsageError("att_context_untrained", f"the checkpoint was not trained at [{default[0]},{default[1]}].",
                          next_step=f"pass one of {' '.join(f'{left},{right}' for left, right in info.att_contexts)} as --att-context.")  # fmt: skip
     return tuple(context for context in info.att_contexts if context[0] == default[0])
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def require_token(host: str, token: str | None) -> str | None:

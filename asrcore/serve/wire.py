@@ -98,11 +98,10 @@ class Update(Frozen):
 
 
 class Updates(Frozen):
-    """All streams that took part in one round of the engine, and the wall milliseconds the round took."""
+    """All streams that took part in one round of the engine."""
 
     say: Literal["updates"] = "updates"
     updates: tuple[Update, ...]
-    took_ms: float = 0.0
 
 
 class Audio(NamedTuple):

@@ -185,8 +185,8 @@ def test_silence_goes_through_every_preset_without_becoming_speech() -> None:
 @pytest.mark.parametrize("chain", ["telephone", "mobile", "voip", "alaw", "ulaw", "gsm", "g726:24", "g726:40", "opus:12", "bandpass:300-3400"])
 def test_behind_a_narrow_band_nothing_is_left_above_four_kilohertz(chain: str) -> None:
     """Trap 3.27f: inspect_dataset must find simulated telephone audio to be what it is."""
-    assert measure(noise(2.0), MODEL_RATE).high_share > 100 * NARROW_BAND_SHARE
-    assert measure(heard(chain, noise(2.0)), MODEL_RATE).high_share < NARROW_BAND_SHARE
+    assert measure([noise(2.0)], MODEL_RATE).high_share > 100 * NARROW_BAND_SHARE
+    assert measure([heard(chain, noise(2.0))], MODEL_RATE).high_share < NARROW_BAND_SHARE
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ import pytest
 import soxr
 
 from asrcore.audio import decode
-from asrcore.checkpoint import read_checkpoint
+from asrcore.checkpoint import read_checkpoint, resolve_base
 from asrcore.data.inspect import InspectReport, inspect
+from asrcore.data.signal import measure
 from asrcore.errors import AsrtuneError
 from asrcore.results import Result
 from asrcore.workspace import Workspace
@@ -202,3 +203,27 @@ def test_inspecting_writes_nothing(ws: Workspace, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     inspect(path, read_checkpoint(Path(registry.__file__).parents[2] / "asrcore/embedded/base.nemo"), "embedded")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_report_is_the_same_however_many_listen(ws: Workspace) -> None:
+    """Findings of the audio come in the manifest's order: the first of two equal recordings is the one that stays."""
+    here = ws.base_folder
+    for n in range(6):
+        wav(here / f"{n}.wav", noise(0.5 if n % 2 else 8.0, seed=n), subtype="PCM_16")
+    (here / "broken.wav").write_bytes(b"RIFF")
+    names = [f"{n % 6}.wav" for n in range(60)] + ["broken.wav", "none.wav"]
+    path = manifest(here / "m.json", [row(name, duration=0.5 + n / 100) for n, name in enumerate(names)])
+    base = resolve_base(ws, "embedded")
+    reports = [inspect(path, base, "embedded", workers=workers) for workers in (1, 4)]
+    assert reports[0] == reports[1]
+    assert found(reports[0])["duplicate"][0] > 0
+
+
+def test_a_recording_of_hours_is_heard_in_blocks(ws: Workspace) -> None:
+    """150 s is three blocks: what was measured is that of the whole recording."""
+    samples = noise(150.0, top=3000)
+    whole = measure([samples], RATE)
+    cut = measure(np.array_split(samples, [1, 700, 2**20 + 3]), RATE)
+    assert cut.digest == whole.digest
+    assert cut.seconds == 150.0
+    assert cut[1:4] == pytest.approx(whole[1:4], rel=1e-6)

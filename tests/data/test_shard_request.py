@@ -12,6 +12,7 @@ from asrcore.data.shard_request import divide_shares, source_names
 from asrcore.data.shards import verify_shards
 from asrcore.errors import AsrtuneError
 from asrcore.jobs import ENDED, get_job
+from asrcore.requests import Role
 from asrcore.workspace import Budgets, Config, Workspace
 from asrtune import registry
 from tests.data.speech import corpus, manifest, row, wav
@@ -83,9 +84,22 @@ def test_the_persons_disk_budget_is_kept(ws: Workspace) -> None:
 
 def test_train_shares_follow_the_seconds_and_replay_is_split_evenly() -> None:
     """Trap 3.12: a small replay language gets as many seconds as a large one."""
-    shares = divide_shares([("train", 300.0), ("train", 100.0), ("replay", 1000.0), ("replay", 10.0)], 0.2)
+    shares = divide_shares([("train", {"el": 300.0}), ("train", {"el": 100.0}), ("replay", {"en": 1000.0}), ("replay", {"es": 10.0})], 0.2)
     assert shares == pytest.approx([0.6, 0.2, 0.1, 0.1])
-    assert divide_shares([("train", 5.0), ("train", 5.0)], 0.2) == [0.5, 0.5]
+    assert divide_shares([("train", {"el": 5.0}), ("train", {"el": 5.0})], 0.2) == [0.5, 0.5]
+
+
+def test_alpha_lifts_small_locales_then_the_small_sources_within_them() -> None:
+    """Weights by (hours)^alpha for each locale, then for each source in it: 400 to 100 hours are 2 to 1 at alpha 0.5."""
+    sources: list[tuple[Role, dict[str, float]]] = [
+        ("train", {"el-GR": 360.0}), ("train", {"el-GR": 40.0}), ("train", {"bg-BG": 100.0}), ("replay", {"en-US": 50.0}),
+    ]  # fmt: skip
+    assert divide_shares(sources, 0.25, 1.0) == pytest.approx([0.54, 0.06, 0.15, 0.25])
+    assert divide_shares(sources, 0.25, 0.5) == pytest.approx([0.5 * 0.75, 0.5 * 0.25, 0.25, 0.25])
+    assert divide_shares(sources, 0.25, 0.0) == pytest.approx([0.75 / 4, 0.75 / 4, 0.75 / 2, 0.25])
+    mixed = divide_shares([("train", {"el-GR": 90.0, "bg-BG": 10.0}), ("train", {"bg-BG": 90.0})], 0.1, 0.5)
+    greek = 90**0.5 / (90**0.5 + 100**0.5)
+    assert mixed == pytest.approx([greek + (1 - greek) * 0.25, (1 - greek) * 0.75])
 
 
 def test_sources_are_named_after_files_or_their_folders_and_never_alike() -> None:

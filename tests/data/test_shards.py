@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
+import os
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import psutil
 import pytest
 import soundfile as sf
 from hypothesis import given
@@ -22,9 +27,11 @@ from hypothesis import strategies as st
 from asrcore import io
 from asrcore.audio import decode
 from asrcore.data import shard_files
+from asrcore.data.channel import parse_chains
 from asrcore.data.shard_files import member_name
 from asrcore.data.shard_request import check_manifests, make_request
 from asrcore.data.shards import loader_weights, run, verify_shards
+from asrcore.data_requests import ChannelPlan
 from asrcore.errors import AsrtuneError, EnvironmentFault, NotReadyError
 from asrcore.jobs.child import Stopped
 from asrcore.requests import ShardsRequest, ShardsResult
@@ -44,7 +51,10 @@ class Reporter:
 
     def stop_if_asked(self) -> None:
         self.rows += 1
-        if self.rows >= self.stop_at:
+        self.asked(self.rows >= self.stop_at)
+
+    def asked(self, stop: bool) -> None:
+        if stop:
             raise Stopped
 
 
@@ -207,6 +217,81 @@ def test_a_stopped_build_keeps_finished_shards_and_goes_on_to_the_same_bytes(tmp
     assert (Path(result.root) / "train" / kept.name).stat().st_ino == inode
     assert bytes_of(Path(request.out)) == bytes_of(Path(whole.out))
     assert [p.name for p in (tmp_path / "shards").iterdir()] == [Path(request.out).name]
+
+
+def test_several_processes_write_the_same_bytes_as_one(tmp_path: Path) -> None:
+    path, replay = corpus(tmp_path, count=9), corpus(tmp_path, "keep", 3, target_lang="en-US")
+    wav(path.parent / "0.wav", noise(2.0, 8000), 8000, subtype="GSM610")
+    facts, heard = check_manifests([path], [replay], [tmp_path]), {"replay": ChannelPlan(chains=parse_chains(["ulaw"]))}
+    one, two = (make_request(facts, 0.2, utterances_per_shard=2, seed=0, folder=tmp_path / home, channels=heard) for home in ("one", "two"))
+    reporter = Reporter()
+    first, second = run(one, Reporter(), workers=1), run(two, reporter, workers=2)
+    assert second == first.model_copy(update={"root": second.root})
+    assert bytes_of(Path(one.out)) == bytes_of(Path(two.out))
+    assert reporter.events == [(0, 12), (2, 12), (4, 12), (6, 12), (8, 12), (9, 12), (11, 12), (12, 12)]
+
+
+def test_bad_rows_are_all_found_by_several_processes_and_nothing_is_left(tmp_path: Path) -> None:
+    path = corpus(tmp_path, count=8)
+    request = request_for(tmp_path, path, per_shard=2)
+    for n in (1, 4, 6):
+        (path.parent / f"{n}.wav").write_bytes(b"no audio")
+    with pytest.raises(NotReadyError, match="shards_bad_rows") as caught:
+        run(request, Reporter(), workers=2)
+    assert sorted(p.line or 0 for p in caught.value.problems) == [2, 5, 7]
+    assert list((tmp_path / "shards").iterdir()) == []
+
+
+def test_a_stop_ends_the_workers_and_what_they_finished_is_kept(tmp_path: Path) -> None:
+    path = corpus(tmp_path, count=9)
+    request, whole = request_for(tmp_path, path, per_shard=1), request_for(tmp_path, path, per_shard=1, home="whole")
+    run(whole, Reporter())
+    reporter = Reporter()
+    reporter.stop_if_asked = lambda: reporter.asked(any(step for step, _ in reporter.events))
+    with pytest.raises(Stopped):
+        run(request, reporter, workers=2)
+    assert not Path(request.out).exists()
+    assert multiprocessing.active_children() == []
+    assert len(list((tmp_path / "shards").rglob("record_*.json"))) >= 1
+    run(request, Reporter(), workers=1)
+    assert bytes_of(Path(request.out)) == bytes_of(Path(whole.out))
+
+
+BLOCKED = """
+import sys
+from pathlib import Path
+from asrcore.data.shards import run
+from asrcore.requests import ShardsRequest
+
+class Blocks:
+    def event(self, stage, step=0, total=0, message="", **metrics):
+        if step:
+            print("working", flush=True)
+            sys.stdin.read()
+
+    def stop_if_asked(self): ...
+
+run(ShardsRequest.model_validate_json(Path(sys.argv[1]).read_bytes()), Blocks(), workers=2)
+"""
+
+
+def test_the_workers_end_with_a_process_that_is_killed_and_the_next_one_completes(tmp_path: Path) -> None:
+    path = corpus(tmp_path, count=6)
+    request, whole = request_for(tmp_path, path, per_shard=1), request_for(tmp_path, path, per_shard=1, home="whole")
+    run(whole, Reporter())
+    io.write_json(tmp_path / "request.json", request)
+    root = Path(shard_files.__file__).parents[2]
+    with subprocess.Popen([sys.executable, "-c", BLOCKED, str(tmp_path / "request.json")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                          env=os.environ | {"PYTHONPATH": str(root)}) as parent:  # fmt: skip
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "working\n"
+        workers = psutil.Process(parent.pid).children(recursive=True)
+        parent.kill()
+    assert len(workers) >= 2
+    _, left = psutil.wait_procs(workers, timeout=120)
+    assert [worker for worker in left if worker.status() != psutil.STATUS_ZOMBIE] == []
+    run(request, Reporter(), workers=1)
+    assert bytes_of(Path(request.out)) == bytes_of(Path(whole.out))
 
 
 @pytest.mark.parametrize("damage", ["audio_0.tar", "manifest_0.json", "record_0.json"])

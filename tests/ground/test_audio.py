@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile as sf
 
-from asrcore.audio import decode, probe
+from asrcore.audio import AudioInfo, blocks, decode, probe
 from asrcore.errors import NotReadyError
 from tests.data.speech import noise, wav
 
@@ -76,3 +78,57 @@ def test_a_file_that_breaks_off_gives_fewer_samples_or_an_error_but_never_made_u
     else:
         assert len(samples) < 20_000
         np.testing.assert_allclose(samples, whole[: len(samples)], atol=1e-4)
+
+
+HEADERS = {
+    "WAV": ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "GSM610"), "WAVEX": ("PCM_16", "PCM_24", "FLOAT"),
+    "FLAC": ("PCM_S8", "PCM_16", "PCM_24"), "OGG": ("VORBIS",), "RF64": ("PCM_16",), "AU": ("ULAW",),
+}  # fmt: skip
+
+
+def said(path: Path) -> AudioInfo:
+    """What libsndfile says of the file."""
+    info = sf.info(path)
+    return AudioInfo(info.samplerate, info.channels, info.frames, info.frames / info.samplerate, f"{info.format}/{info.subtype}")
+
+
+@pytest.mark.parametrize(("form", "subtype"), [(form, subtype) for form, subtypes in HEADERS.items() for subtype in subtypes])
+def test_headers_are_read_as_libsndfile_reads_them(tmp_path: Path, form: str, subtype: str) -> None:
+    for channels in (1,) if subtype == "GSM610" else (1, 2):
+        path = wav(tmp_path / f"{channels}.audio", np.stack([noise(0.101, 8000)] * channels, axis=1), 8000, format=form, subtype=subtype)
+        assert probe(path) == said(path)
+
+
+def test_a_header_that_lies_is_read_as_libsndfile_reads_it_or_refused_where_it_refuses(tmp_path: Path) -> None:
+    """Sizes of zero and of four billion (a stream that was never closed), files cut short at any byte, chunks in front and behind, padding of 8 kB."""
+    pcm = wav(tmp_path / "a.wav", noise(0.01), subtype="PCM_16").read_bytes()
+    flac = wav(tmp_path / "a.flac", noise(0.01), subtype="PCM_16").read_bytes()
+    size = struct.pack("<I", 320)
+    made = {
+        "zero": pcm[:40] + bytes(4) + pcm[44:], "stream": pcm[:40] + b"\xff" * 4 + pcm[44:], "odd": pcm[:40] + struct.pack("<I", 319) + pcm[44:],
+        "riff_zero": pcm[:4] + bytes(4) + pcm[8:], "behind": pcm + b"LIST" + size + bytes(320), "front": pcm[:36] + b"LIST" + size + bytes(320) + pcm[36:],
+        "long_front": pcm[:36] + b"LIST" + struct.pack("<I", 2000) + bytes(2000) + pcm[36:], "other_block": pcm[:32] + b"\x04\x00" + pcm[34:],
+        "flac_padded": flac[:4] + bytes([flac[4] & 0x7F]) + flac[5:42] + b"\x01" + (8192).to_bytes(3, "big") + bytes(8192) + flac[42:],
+        "flac_no_length": flac[:21] + bytes([flac[21] & 0xF0]) + bytes(4) + flac[26:], "flac_text": flac[:42] + b"not a frame at all" * 20,
+    } | {f"pcm_{cut}": pcm[:cut] for cut in range(0, 64, 3)} | {f"flac_{cut}": flac[:cut] for cut in range(0, len(flac), 11)}  # fmt: skip
+    for name, data in made.items():
+        path = tmp_path / name
+        path.write_bytes(data)
+        try:
+            expected = said(path)
+        except (sf.LibsndfileError, TypeError):
+            with pytest.raises(NotReadyError, match=r"audio_unreadable|audio_empty"):
+                probe(path)
+            continue
+        if expected.frames == 0:
+            with pytest.raises(NotReadyError, match="audio_empty"):
+                probe(path)
+        else:
+            assert probe(path) == expected, name
+
+
+def test_a_long_recording_comes_in_blocks_that_are_the_whole_of_it(tmp_path: Path) -> None:
+    path = wav(tmp_path / "a.wav", noise(150.0), subtype="PCM_16")
+    found = list(blocks(path, offset=1.0))
+    assert [len(block) for block in found] == [2**20, 2**20, 149 * 16_000 - 2 * 2**20]
+    np.testing.assert_array_equal(np.concatenate(found), decode(path, offset=1.0))

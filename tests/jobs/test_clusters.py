@@ -13,9 +13,9 @@ import pytest
 from asrcore.errors import EnvironmentFault, NotReadyError, UsageError
 from asrcore.jobs import Ledger, cancel_job, get_job, remote, resume_job, store, submit
 from asrcore.jobs.answer import answer
-from asrcore.jobs.backends import CLUSTERS, base, require_backend
+from asrcore.jobs.backends import CLUSTERS, base, processes_of
 from asrcore.jobs.outcome import judge
-from asrcore.workspace import Workspace
+from asrcore.workspace import Config
 from tests.jobs.clusters import FakeCluster, configure
 
 both = pytest.mark.parametrize("cluster", ["slurm", "sky"], indirect=True)
@@ -149,6 +149,15 @@ def test_every_end_of_the_clusters_own_has_its_code(
         assert "resume_job" in outcome.error.next_step
 
 
+@pytest.mark.parametrize(("left_s", "code"), [(30.0, "walltime_exceeded"), (9000.0, "terminated")])
+def test_torchrun_that_was_told_to_end_is_no_failure_of_the_training(tmp_path: Path, left_s: float, code: str) -> None:
+    """It exits 1 whatever its processes did; the end of its log tells."""
+    (tmp_path / "log.txt").write_text("torch.distributed.elastic.multiprocessing.api.SignalException: Process 71 got signal: 15\n", encoding="utf-8")
+    outcome = judge(a_job("slurm"), tmp_path, 1, None, base.Seen("failed", "FAILED", 1, left_s))
+    assert outcome.error is not None
+    assert outcome.error.code == code
+
+
 @pytest.mark.parametrize(("cluster", "word"), [("slurm", "NODE_FAIL"), ("sky", "FAILED_CONTROLLER")], indirect=["cluster"])
 def test_a_job_whose_node_failed_is_resumed_as_a_new_attempt_there(jobs: Any, cluster: FakeCluster, word: str) -> None:
     job_id = start(jobs, cluster, "wait")
@@ -226,7 +235,7 @@ def forget_the_id(jobs: Any, job_id: str) -> None:
     row = jobs.row(job_id)
     assert row.remote is not None
     store.record_remote(Ledger.open(jobs.ws), row, row.remote.model_copy(update={"id": None, "looked": None}))
-    (jobs.ws.home / "jobs" / job_id / "attempt_1" / base.GO).unlink()
+    (jobs.ws.home / "jobs" / job_id / "attempt_1" / base.GO).unlink(missing_ok=True)
 
 
 @both
@@ -404,11 +413,12 @@ def test_commands_that_are_not_there_are_named(jobs: Any, tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("backend", ["torchrun", "slurm", "sky"])
-def test_more_than_one_process_is_refused_for_a_trainer_that_uses_one(ws: Workspace, tmp_path: Path, backend: Any) -> None:
+def test_a_training_gets_a_process_for_each_gpu_and_work_that_knows_no_ranks_gets_one(backend: Any) -> None:
     setting = "processes" if backend == "torchrun" else "gpus"
-    (tmp_path / "asrtune.toml").write_text(f'backends = ["{backend}"]\n[{backend}]\n{setting} = 2\n', encoding="utf-8")
-    with pytest.raises(NotReadyError, match="ddp_not_supported"):
-        require_backend(Workspace.open(tmp_path), backend, "train", {})
+    config = Config.model_validate({backend: {setting: 4}})
+    assert [processes_of(config, backend, kind) for kind in ("train", "eval", "build_shards")] == [4, 1, 1]
+    assert processes_of(config, "local", "train") == 1
+    assert processes_of(Config.model_validate({backend: {setting: 1}}), backend, "train") == 1
 
 
 @sky

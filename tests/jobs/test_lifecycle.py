@@ -13,9 +13,10 @@ import pytest
 from asrcore import io, requests
 from asrcore.errors import EnvironmentFault, NotReadyError, UsageError
 from asrcore.jobs import Ledger, api, cancel_job, follow, get_job, list_jobs, process, resume_job, submit
+from asrcore.jobs.child import LOGGERS
 from asrcore.jobs.process import identify
 from asrcore.requests import ShardsRequest, ShardsResult
-from asrcore.workspace import Budgets, Config, Workspace
+from asrcore.workspace import Budgets, Config, Loggers, Workspace
 
 SHARDS = {
     "shards_id": "shards_0123456789ab", "root": "/data", "skipped": {"too_long": 2},
@@ -52,6 +53,24 @@ def test_a_job_runs_to_its_result_through_all_states(jobs: Any) -> None:
     assert jobs.history(view.job_id) == ["queued", "starting", "running", "succeeded"]
     assert sorted(path.name for path in Path(done.folder).iterdir()) == ["events.jsonl", "log.txt", "request.json", "result.json", "supervisor.log"]
     assert (Path(done.folder) / "supervisor.log").read_text() == ""
+
+
+def test_a_training_learns_where_the_config_wants_its_metrics_and_nothing_else_does(jobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(requests.MODULES, "train", requests.MODULES["probe"])
+
+    def told(kind: str, loggers: Loggers) -> str | None:
+        jobs.ws = Workspace(jobs.ws.home, Config(loggers=loggers), jobs.ws.base_folder)
+        view = submit(jobs.ws, kind, jobs.request("finish", of=loggers.wandb or ""))
+        jobs.ended(view.job_id)
+        path = Path(view.folder) / LOGGERS
+        return path.read_text(encoding="utf-8") if path.exists() else None
+
+    assert told("train", Loggers()) is None
+    asked = Loggers(tensorboard=True, wandb="asr")
+    assert told("probe", asked) is None
+    text = told("train", asked)
+    assert text is not None
+    assert Loggers.model_validate_json(text) == asked
 
 
 def test_the_same_request_is_done_once_and_found_again(jobs: Any) -> None:

@@ -86,7 +86,23 @@ def test_the_time_limit_is_the_shorter_of_site_and_job() -> None:
 
 
 def test_torchrun_starts_the_same_module_behind_the_gate() -> None:
-    argv = command_here("torchrun", "asrcore.model.train", Path("/w/request.json"), Config())
+    task = TASK._replace(folder=Path("/w"), processes=2)
+    argv = command_here("torchrun", task)
     assert argv[1:4] == ("-P", "-m", "asrcore.jobs.gated")
-    assert argv[5:] == ("-P", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1", "-m", "asrcore.model.train", "/w/request.json")
-    assert command_here("local", "asrcore.model.train", Path("/w/request.json"), Config())[1:] == ("-P", "-m", "asrcore.model.train", "/w/request.json")
+    assert argv[5:] == (
+        "-P", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--shutdown-timeout=40", "-m", "asrcore.model.train", "/w/request.json",
+    )  # fmt: skip
+    assert command_here("local", task)[1:] == ("-P", "-m", "asrcore.model.train", "/w/request.json")
+
+
+@pytest.mark.parametrize("backend", ["slurm", "sky"])
+def test_several_gpus_are_one_process_each_behind_torchrun_that_waits_for_them_to_save(backend: str) -> None:
+    config = Config.model_validate({"slurm": SLURM | {"gpus": 4}, "sky": {"gpus": 4}})
+    rendered = CLUSTERS[backend].render(TASK._replace(processes=4), config)
+    script = rendered if backend == "slurm" else yaml.safe_load(rendered)["run"]
+    subprocess.run(["bash", "-n", "-c", script], check=True)
+    words = shlex.split(next(line for line in script.splitlines() if "torch.distributed.run" in line))
+    start = words.index("env")
+    assert words[start + 1] == "PYTHONSAFEPATH=1"
+    assert {"--standalone", "--nproc-per-node=4", "--shutdown-timeout=40"} <= set(words)
+    assert words[words.index("--shutdown-timeout=40") + 1 :][:3] == ["-m", "asrcore.model.train", str(TASK.folder / "request.json")]

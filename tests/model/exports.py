@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from asrcore import io
 from asrcore.checkpoint import embedded_base
 from asrcore.embedded import shipped
+from asrcore.errors import ToolFault
+from asrcore.jobs.child import Reporter
 from asrcore.manifest import manifest_ref
 from asrcore.requests import CheckpointRef, ExportRequest
 
@@ -52,6 +57,26 @@ def left_70(model: Any) -> None:
 
     with open_dict(model.cfg):
         model.cfg.encoder.att_context_size = [[70, right] for _, right in model.cfg.encoder.att_context_size]
+
+
+def refused_when_damaged(
+    target: str, sets: Mapping[str, Path], folder: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None]
+) -> None:
+    """Asserts that an artefact that is damaged between writing and checking is refused as `export_not_identical` and leaves nothing."""
+    from asrcore.model import export
+
+    module = importlib.import_module(f"asrcore.model.export_{target}")
+    write = module.write
+
+    def broken(model: Any, part: Path, request: ExportRequest) -> None:
+        write(model, part, request)
+        damage(part)
+
+    monkeypatch.setattr(module, "write", broken)
+    with pytest.raises(ToolFault) as caught:
+        export.run(request_for(sets, folder / "out", target, smoke_utterances=2, att_contexts=((56, 3),)), Reporter(folder))
+    assert caught.value.code == "export_not_identical"
+    assert list(folder.glob("*out*")) == []
 
 
 def damaged_nemo() -> list[Callable[[Any], None]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from asrcore.errors import NotReadyError
 from asrcore.jobs.child import Reporter
 from asrcore.manifest import manifest_ref
 from asrcore.requests import CheckpointRef, EvalRequest
+from tests.model.identity import first_rows
 
 pytestmark = pytest.mark.heavy
 
@@ -22,15 +22,6 @@ pytestmark = pytest.mark.heavy
 @pytest.fixture(scope="module")
 def manifests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return shipped.unpack(tmp_path_factory.mktemp("sets"))
-
-
-def first_rows(manifest: Path, count: int, **changes: Any) -> Path:
-    """A manifest of the first rows beside the whole one; `changes` go into the last row."""
-    rows = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()[:count]]
-    rows[-1] |= changes
-    part = manifest.parent / f"first{count}_{io.sha256_json(changes)[:6]}.json"
-    io.write_text(part, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    return part
 
 
 def request_for(manifest: Path, out: Path, **changes: Any) -> EvalRequest:

@@ -95,6 +95,13 @@ def test_a_smoke_set_of_one_locale_is_too_narrow_for_other_runtimes(sets: dict[s
     assert error.code == "smoke_too_narrow"
 
 
+def test_a_smoke_set_without_a_usable_utterance_is_refused(sets: dict[str, Path], tmp_path: Path) -> None:
+    rows = [json.loads(line) | {"_skipme": True} for line in sets["bg"].read_text(encoding="utf-8").splitlines()[:2]]
+    skipped = sets["bg"].with_name("skipped.json")
+    skipped.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert refused(request_for({"bg": skipped}, tmp_path / "out", "nemo"), tmp_path).code == "smoke_empty"
+
+
 def test_a_left_context_that_the_checkpoint_never_had_is_refused(sets: dict[str, Path], tmp_path: Path) -> None:
     error = refused(request_for(sets, tmp_path / "out", "onnx", att_contexts=((70, 6),)), tmp_path)
     assert isinstance(error, UsageError)

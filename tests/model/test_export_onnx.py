@@ -11,7 +11,7 @@ import pytest
 
 from asrcore.errors import AsrtuneError, ToolFault
 from asrcore.jobs.child import Reporter
-from tests.model.exports import ALL_CONTEXTS, no_prompt, one_weight, request_for, unpacked
+from tests.model.exports import ALL_CONTEXTS, no_prompt, one_weight, refused_when_damaged, request_for, unpacked
 
 pytestmark = pytest.mark.heavy
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
@@ -138,19 +138,7 @@ def no_graph(folder: Path) -> None:
 def test_graphs_that_are_not_the_checkpoint_are_refused_and_leave_nothing(
     sets: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None]
 ) -> None:
-    from asrcore.model import export, export_onnx
-
-    write = export_onnx.write
-
-    def broken(model: Any, folder: Path, request: Any) -> None:
-        write(model, folder, request)
-        damage(folder)
-
-    monkeypatch.setattr(export_onnx, "write", broken)
-    with pytest.raises(ToolFault) as caught:
-        export.run(request_for(sets, tmp_path / "out", "onnx", smoke_utterances=2, att_contexts=((56, 3),)), Reporter(tmp_path))
-    assert caught.value.code == "export_not_identical"
-    assert list(tmp_path.glob("*out*")) == []
+    refused_when_damaged("onnx", sets, tmp_path, monkeypatch, damage)
 
 
 def heard(words: Callable[[str], str]) -> Callable[..., list[str]]:

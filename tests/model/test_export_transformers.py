@@ -15,7 +15,7 @@ from asrcore.errors import ToolFault
 from asrcore.jobs.child import Reporter
 from asrcore.locales import PROMPT_DICTIONARY
 from asrcore.manifest import load_rows
-from tests.model.exports import ALL_CONTEXTS, request_for, unpacked
+from tests.model.exports import ALL_CONTEXTS, refused_when_damaged, request_for, unpacked
 
 pytestmark = pytest.mark.heavy
 
@@ -104,19 +104,7 @@ def test_a_folder_that_is_not_the_checkpoint_is_refused_and_leaves_nothing(
     sets: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None]
 ) -> None:
     """Clips of the embedded sets are shorter than the left context, so no transcript of theirs alone could show a wrong one."""
-    from asrcore.model import export, export_transformers
-
-    write = export_transformers.write
-
-    def broken(model: Any, folder: Path, request: Any) -> None:
-        write(model, folder, request)
-        damage(folder)
-
-    monkeypatch.setattr(export_transformers, "write", broken)
-    with pytest.raises(ToolFault) as caught:
-        export.run(request_for(sets, tmp_path / "out", "transformers", smoke_utterances=2, att_contexts=((56, 3),)), Reporter(tmp_path))
-    assert caught.value.code == "export_not_identical"
-    assert list(tmp_path.glob("*out*")) == []
+    refused_when_damaged("transformers", sets, tmp_path, monkeypatch, damage)
 
 
 def test_words_are_compared_even_where_all_tensors_are_right(sets: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

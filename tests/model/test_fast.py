@@ -9,17 +9,15 @@ from typing import Any
 import pytest
 
 from asrcore import io
-from asrcore.audio import decode
 from asrcore.checkpoint import embedded_base
 from asrcore.embedded import shipped
 from asrcore.errors import NotReadyError
 from asrcore.jobs.child import Reporter
-from asrcore.locales import PROMPT_DICTIONARY
-from asrcore.manifest import load_rows, manifest_ref
+from asrcore.manifest import manifest_ref
 from asrcore.requests import CheckpointRef, EngineChoice, EvalRequest, Hypothesis
+from tests.model.identity import CONTEXTS, check_every_end_is_the_exact_engines, first_rows
 
 pytestmark = pytest.mark.heavy
-CONTEXTS = [(56, 0), (56, 1), (56, 3), (56, 6), (56, 13)]
 
 
 @pytest.fixture(scope="module")
@@ -31,30 +29,15 @@ def model() -> Any:
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    whole = shipped.unpack(tmp_path_factory.mktemp("sets"))["es-ES_guard_test"]
-    part = whole.parent / "first.json"
-    io.write_text(part, "".join(line + "\n" for line in whole.read_text(encoding="utf-8").splitlines()[:6]))
-    return part
-
-
-def cut(audio: Any, samples: int) -> Any:
-    return audio[:samples]
+    return first_rows(shipped.unpack(tmp_path_factory.mktemp("sets"))["es-ES_guard_test"], 6)
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_every_way_an_utterance_can_end_gives_the_exact_engines_tokens_and_frames(
     model: Any, manifest: Path, context: tuple[int, int]
 ) -> None:
-    """Trap 3.23: the last chunk. Twelve cuts of one clip, 30 ms apart, cover whole chunks, tails under 80 ms and padded last frames."""
-    from asrcore.model.fast import FastDecoder
-    from asrcore.model.stream import StreamingDecoder, StreamItem
-
-    audio = decode(load_rows(manifest)[0].audio)
-    lengths = [len(audio) - 480 * n for n in range(12)]
-    items = [StreamItem(n, partial(cut, audio, samples), PROMPT_DICTIONARY["es-ES"], samples / 16000) for n, samples in enumerate(lengths)]
-    exact = StreamingDecoder(model, context, batch_size=1).decode(items)
-    assert sum(len(decoded.tokens) for decoded in exact) >= 3 * len(items), "a model that says nothing proves nothing"
-    assert FastDecoder(model, context, batch_size=5).decode(items) == exact
+    """Trap 3.23: the last chunk."""
+    check_every_end_is_the_exact_engines(model, manifest, context)
 
 
 def test_audio_shorter_than_a_chunk_is_an_empty_transcript_in_both_engines(model: Any) -> None:

@@ -1,10 +1,11 @@
 """Real size: random weights in the published checkpoint's own shape (637,997,088 parameters). Its words mean nothing, its tensors do.
 
-One model at a time in memory, about 6 GB at most, and 2.6 GB on disk.
+One run at a time on a machine, whoever started it (the lock of bench/full_size.py), at most 20 GB of memory, and 2.6 GB on disk.
 """
 
 from __future__ import annotations
 
+import resource
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +18,22 @@ from asrcore.checkpoint import read_checkpoint, tokenizer_bytes
 from asrcore.embedded import shipped
 from asrcore.locales import PROMPT_DICTIONARY, TRAINED_CONTEXTS
 from asrcore.manifest import load_rows
+from bench.full_size import alone_on_this_machine
+from tests.model.identity import check_transformers_agrees
 
 pytestmark = [pytest.mark.heavy, pytest.mark.slow]
+
+
+MOST_GB = 20.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def alone() -> Iterator[None]:
+    with alone_on_this_machine():
+        yield
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # Linux counts in kB
+    print(f"peak memory {peak:.1f} GB")
+    assert peak <= MOST_GB
 
 
 @pytest.fixture(scope="module")
@@ -66,26 +81,7 @@ def test_transformers_encoder_prompt_and_joint_agree_at_real_size(
     model: Any, clip: Any, right: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Traps 3.9, 3.10 and 3.23 seen by other code, at the width where bf16 once lost the prompt."""
-    import torch
-
-    from asrcore.model.fast import FastDecoder
-    from asrcore.model.stream import apply_prompt, chunk_schedule, mel_features
-    from asrcore.model.to_transformers import convert, encode
-
-    monkeypatch.setattr(FastDecoder, "_mend_second_chunk", lambda *_: None)
-    other, slot = convert(model), PROMPT_DICTIONARY["bg-BG"]
-    with torch.inference_mode():
-        features = mel_features(model, clip)
-        schedule = chunk_schedule(model, features.shape[1])
-        ours, lengths = FastDecoder(model, (56, right)).encode([features], [schedule])
-        frames = int(lengths[0])
-        joint_side = model.joint.project_encoder(apply_prompt(model, ours, torch.tensor([slot])))
-        wrong_side = model.joint.project_encoder(apply_prompt(model, ours, torch.tensor([1])))
-    theirs, projected = encode(other, features[:, : schedule[-1].end], slot, right)
-    assert frames > 20
-    assert float((ours[0, :frames] - theirs[:frames]).abs().max()) <= 1e-3
-    assert float((joint_side[0, :frames] - projected[:frames]).abs().max()) <= 1e-3
-    assert float((wrong_side[0, :frames] - projected[:frames]).abs().max()) > 1e-3
+    check_transformers_agrees(model, [clip], right, monkeypatch)
 
 
 @pytest.mark.parametrize("right", [0, 3, 13])

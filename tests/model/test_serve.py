@@ -294,6 +294,24 @@ def test_the_model_is_asked_for_what_it_can_be_served_at(model: Any, monkeypatch
         LiveEngine(model, ((56, 3),), 1)
 
 
+def test_a_device_that_the_machine_does_not_have_is_the_error_of_the_start() -> None:
+    import socket
+
+    import torch
+
+    from asrcore.errors import EnvironmentFault
+    from asrcore.model.serve import Child
+    from asrcore.serve import wire
+
+    for device in ("cuda:99", *([] if torch.cuda.is_available() else ["cuda"])):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.sendall(wire.pack(wire.Load(checkpoint="x.nemo", places=1, contexts=((56, 3),), device=device)))
+            with pytest.raises(EnvironmentFault, match="device_missing"):
+                Child(theirs).run()
+            assert isinstance(wire.report_of(*wire.Frames().feed(ours.recv(1 << 16))[0]), wire.Failed)
+
+
 def test_the_command_serves_until_it_is_asked_to_end_and_leaves_no_process(tmp_path: Path) -> None:
     import signal
     import subprocess

@@ -12,10 +12,15 @@ from asrcore.audio import decode
 from asrcore.checkpoint import embedded_base
 from asrcore.embedded import shipped
 from asrcore.manifest import load_rows
-from tests.model.nemo_loop import nemo_loop
+from tests.model.identity import (
+    NEMO_CONTEXTS,
+    check_another_slot_shows,
+    check_batch_one_is_nemos_loop,
+    check_languages_stay_apart,
+    items_of,
+)
 
 pytestmark = pytest.mark.heavy
-UTTERANCES = 6
 
 
 @pytest.fixture(scope="module")
@@ -30,52 +35,21 @@ def manifests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return shipped.unpack(tmp_path_factory.mktemp("sets"))
 
 
-def items_of(model: Any, manifest: Path, count: int, first_key: int = 0, slot: int | None = None) -> list[Any]:
-    from asrcore.model.restore import prompt_slots
-    from asrcore.model.stream import StreamItem
-
-    slots = prompt_slots(model)
-    return [
-        StreamItem(
-            first_key + n, partial(decode, row.audio), slots[row.utterance.target_lang] if slot is None else slot, row.utterance.duration
-        )
-        for n, row in enumerate(load_rows(manifest)[:count])
-    ]
-
-
-@pytest.mark.parametrize("context", [(56, 0), (56, 3), (56, 13)])
+@pytest.mark.parametrize("context", NEMO_CONTEXTS)
 def test_batch_one_gives_the_transcripts_of_nemos_own_streaming_loop(
     model: Any, manifests: dict[str, Path], context: tuple[int, int]
 ) -> None:
     """Traps 3.10 and 3.23: right prompt, right context, right first and last chunk."""
-    from asrcore.model.stream import StreamingDecoder
-
-    items = items_of(model, manifests["bg-BG_guard_test"], UTTERANCES)
-    ours = StreamingDecoder(model, context, batch_size=1).decode(items)
-    assert sum(len(decoded.tokens) for decoded in ours) >= 3 * UTTERANCES, "a model that says nothing proves nothing"
-    assert [decoded.tokens for decoded in ours] == nemo_loop(model, [item.audio() for item in items], "bg-BG", 1, context)
+    check_batch_one_is_nemos_loop(model, manifests, context, 6)
 
 
 def test_streams_of_several_languages_in_one_batch_say_what_each_says_alone(model: Any, manifests: dict[str, Path]) -> None:
     """Trap 3.10: NeMo holds one prompt for the whole model; here each stream has its own, and none leaks into a neighbour."""
-    from asrcore.model.stream import StreamingDecoder
-
-    mixed = [
-        item for n, name in enumerate(("en-US_guard_test", "es-ES_guard_test", "bg-BG_guard_test", "el-GR_clean_test"))
-        for item in items_of(model, manifests[name], 3, first_key=10 * n)
-    ]  # fmt: skip
-    together = StreamingDecoder(model, (56, 0), batch_size=5).decode(mixed)
-    alone = StreamingDecoder(model, (56, 0), batch_size=1).decode(mixed)
-    assert [decoded.tokens for decoded in together] == [decoded.tokens for decoded in alone]
+    check_languages_stay_apart(model, manifests, 3)
 
 
 def test_another_prompt_slot_changes_what_is_written(model: Any, manifests: dict[str, Path]) -> None:
-    from asrcore.model.restore import prompt_slots
-    from asrcore.model.stream import StreamingDecoder
-
-    right = StreamingDecoder(model, (56, 3), 4).decode(items_of(model, manifests["el-GR_clean_test"], 4))
-    wrong = StreamingDecoder(model, (56, 3), 4).decode(items_of(model, manifests["el-GR_clean_test"], 4, slot=prompt_slots(model)["en-US"]))
-    assert [decoded.tokens for decoded in right] != [decoded.tokens for decoded in wrong]
+    check_another_slot_shows(model, manifests)
 
 
 def test_an_utterance_shorter_than_one_chunk_ends_with_what_it_has(model: Any) -> None:

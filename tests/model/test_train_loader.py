@@ -31,10 +31,12 @@ def tokenizer(bench: Bench) -> Any:
     return restore(Path(bench.base.path), threads=1).tokenizer
 
 
-def take(request: TrainRequest, tokenizer: Any, count: int, skip: int = 0) -> list[Any]:
+def take(request: TrainRequest, tokenizer: Any, count: int, skip: int = 0, place: tuple[int, int] = (0, 1)) -> list[Any]:
+    """The first batches of one process of several; `place` is its rank and their number."""
     from asrcore.model.loader import batches
+    from asrcore.model.train_ranks import Ranks
 
-    return list(islice(batches(request, tokenizer, PROMPT_DICTIONARY, sample_rate=16_000, skip=skip), count))
+    return list(islice(batches(request, tokenizer, PROMPT_DICTIONARY, sample_rate=16_000, skip=skip, ranks=Ranks(*place)), count))
 
 
 def texts(batch: Any, tokenizer: Any) -> list[str]:
@@ -80,6 +82,23 @@ def test_skipping_batches_gives_just_the_batches_that_would_have_come(bench: Ben
         assert torch.equal(expected.slots, found.slots)
     other = take(request.model_copy(update={"seed": 1}), tokenizer, 1)[0]
     assert other.audio.shape != whole[0].audio.shape or not torch.equal(other.audio, whole[0].audio)
+
+
+def test_the_rows_of_all_ranks_are_those_of_one_process(bench: Bench, tokenizer: Any) -> None:
+    """Trap 3.13: what was mixed and consumed does not depend on the number of processes, and every rank can say it of all of them."""
+    import torch
+
+    request = bench.request("ranks", batch_size=5)
+    whole, parts = take(request, tokenizer, 4), [take(request, tokenizer, 4, place=(rank, 2)) for rank in range(2)]
+    for batch, *shared in zip(whole, *parts, strict=True):
+        assert [part.share for part in shared] == [0.6, 0.4]
+        for rank, part in enumerate(shared):
+            assert (part.sources, part.locales, part.seconds) == (batch.sources, batch.locales, batch.seconds)
+            for row, length in enumerate(part.audio_lens.tolist()):
+                assert torch.equal(part.audio[row, :length], batch.audio[rank + 2 * row, :length])
+            assert part.audio_lens.tolist() == batch.audio_lens.tolist()[rank::2]
+            assert part.slots.tolist() == batch.slots.tolist()[rank::2]
+            assert texts(part, tokenizer) == texts(batch, tokenizer)[rank::2]
 
 
 def test_locales_that_cannot_be_prompted_or_tagged_are_all_named_at_once(bench: Bench, tokenizer: Any) -> None:

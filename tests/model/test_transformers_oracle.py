@@ -10,8 +10,8 @@ import pytest
 from asrcore.audio import decode
 from asrcore.checkpoint import embedded_base
 from asrcore.embedded import shipped
-from asrcore.locales import PROMPT_DICTIONARY
 from asrcore.manifest import load_rows
+from tests.model.identity import check_transformers_agrees
 
 pytestmark = pytest.mark.heavy
 
@@ -33,32 +33,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 def test_the_fast_engines_encoder_prompt_and_joint_are_those_of_the_transformers_class(
     model: Any, clips: list[Any], right: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Traps 3.9, 3.10 and 3.23 seen by other code: same frames under the same mask, same prompt column, same joint.
-
-    Without one thing: at 80 ms NeMo's stream embeds its second frame with zero frames in front, and transformers does not.
-    """
-    import torch
-
-    from asrcore.model.fast import FastDecoder
-    from asrcore.model.stream import apply_prompt, chunk_schedule, mel_features
-    from asrcore.model.to_transformers import convert, encode
-
-    monkeypatch.setattr(FastDecoder, "_mend_second_chunk", lambda *_: None)
-    other, slot = convert(model), PROMPT_DICTIONARY["bg-BG"]
-    decoder = FastDecoder(model, (56, right))
-    for clip in clips:
-        with torch.inference_mode():
-            features = mel_features(model, clip)
-            schedule = chunk_schedule(model, features.shape[1])
-            ours, lengths = decoder.encode([features], [schedule])
-            frames = int(lengths[0])
-            joint_side = model.joint.project_encoder(apply_prompt(model, ours, torch.tensor([slot])))
-        theirs, projected = encode(other, features[:, : schedule[-1].end], slot, right)
-        assert frames > 10
-        assert float((ours[0, :frames] - theirs[:frames]).abs().max()) <= 1e-3
-        assert float((joint_side[0, :frames] - projected[:frames]).abs().max()) <= 1e-3
-        wrong, _ = encode(other, features[:, : schedule[-1].end], slot, 1)
-        assert float((ours[0, :frames] - wrong[:frames]).abs().max()) > 1e-3, "another mask must show"
+    """Traps 3.9, 3.10 and 3.23 seen by other code: same frames under the same mask, same prompt column, same joint."""
+    check_transformers_agrees(model, clips, right, monkeypatch)
 
 
 def test_a_checkpoint_with_another_topology_is_refused(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:

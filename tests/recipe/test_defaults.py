@@ -53,6 +53,12 @@ def test_a_batch_of_a_full_size_model_holds_about_200_seconds_within_bounds() ->
     assert decided(144, 10.0, mean_seconds=39.0).batch_size == 16
 
 
+def test_a_moving_average_is_a_decision_only_where_it_was_asked_for() -> None:
+    assert "ema_decay" not in {d.name for d in decided(1024, 10.0).decisions}
+    (decision,) = (d for d in decided(1024, 10.0, ema_decay=0.999).decisions if d.name == "ema_decay")
+    assert (decision.value, decision.asked) == ("0.999", True)
+
+
 def test_what_was_asked_for_is_kept_and_says_what_the_default_was() -> None:
     recipe = decided(1024, 10.0, peak_lr=7e-5, max_steps=333, batch_size=3)
     assert (recipe.peak_lr, recipe.max_steps, recipe.batch_size) == (7e-5, 333, 3)

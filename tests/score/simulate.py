@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import stdtr
 
 from asrcore.score.bootstrap import Clusters, Draws, draws, resample
 
@@ -17,15 +18,31 @@ def difference(rng: np.random.Generator, clusters: int, base: float, loss: float
 
 def guard(rng: np.random.Generator, clusters: int, loss: float, seed: int) -> Draws:
     """A guard: base rate 10 %, true loss `loss` (0 to 1); speakers differ in length, rate and loss."""
-    words = rng.integers(80, 200, size=clusters)
-    errors = rng.binomial(words, rng.beta(4, 36, size=clusters))
-    lost = loss * rng.gamma(4.0, 0.25, size=clusters)
-    return _drawn(words, errors, errors - rng.binomial(errors, 0.3) + rng.poisson(words * (0.03 + lost)), seed)
+    return _drawn(*_guards(rng, (clusters,), loss), seed)
+
+
+def suspects(rng: np.random.Generator, clusters: int, guards: int, p_value: float, seed: int) -> list[Draws]:
+    """Of so many guards that lost nothing, those whose plain t test over clusters says less than `p_value`. Only they cost a bootstrap."""
+    words, before, after = _guards(rng, (guards, clusters), 0.0)
+    change, total = after - before, words.sum(axis=1)
+    rates = change.sum(axis=1) / total
+    surplus = change - rates[:, None] * words
+    error = np.sqrt(clusters / (clusters - 1) * (surplus**2).sum(axis=1)) / total
+    found = np.flatnonzero(stdtr(clusters - 1, -rates / error) < p_value)
+    return [_drawn(words[k], before[k], after[k], seed + int(k)) for k in found]
 
 
 def words_of(d: Draws) -> int:
     """Reference words behind simulated draws."""
     return round(100 / d.point)
+
+
+def _guards(rng: np.random.Generator, shape: tuple[int, ...], loss: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Words, and errors before and after."""
+    words = rng.integers(80, 200, size=shape)
+    errors = rng.binomial(words, rng.beta(4, 36, size=shape))
+    lost = loss * rng.gamma(4.0, 0.25, size=shape)
+    return words, errors, errors - rng.binomial(errors, 0.3) + rng.poisson(words * (0.03 + lost))
 
 
 def _drawn(words: np.ndarray, before: np.ndarray, after: np.ndarray, seed: int) -> Draws:

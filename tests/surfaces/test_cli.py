@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -74,6 +75,27 @@ def test_people_see_the_summary_the_warnings_and_the_next_command(ws: Workspace,
     assert "[bold]not markup[/bold]" in shown
     assert "fix: add rows" in shown
     assert "asrtune run-streaming-eval embedded 'a b.jsonl' --att-context-sizes 56,3" in shown
+
+
+@pytest.mark.parametrize("tool", [tool for tool in catalog.TOOLS if tool.kind != "read"], ids=lambda tool: tool.name)
+def test_a_dry_run_shows_the_whole_call_and_neither_writes_nor_starts_anything(ws: Workspace, monkeypatch: pytest.MonkeyPatch, tool: catalog.Tool) -> None:
+    monkeypatch.setattr(registry, "call", lambda *arguments: pytest.fail("the tool was called"))
+    [_, *words] = shlex.split(tool.examples[0])
+    words = [word for word in words if word != "--wait"]
+    shown = run(*words, "--dry-run", "--json")
+    assert shown.exit_code == 0, shown.stderr
+    said = json.loads(shown.stdout)
+    assert (said["dry_run"], said["tool"], said["starts_job"]) == (True, tool.name, tool.kind == "job")
+    assert set(said["arguments"]) == set(registry.input_schema(tool.name)["properties"])
+    assert "nothing was done" in run(*words, "--dry-run").stdout
+    assert list(ws.base_folder.iterdir()) == []
+
+
+def test_a_dry_run_refuses_what_the_call_would_refuse(ws: Workspace) -> None:
+    refused = run("split-dataset", "a.jsonl", "--dev-share", "2", "--dry-run", "--json")
+    assert refused.exit_code == 2
+    assert ErrorView.model_validate_json(refused.stderr).code == "arguments_invalid"
+    assert run("doctor", "--dry-run").exit_code == 2
 
 
 def test_a_value_the_tool_refuses_is_refused_with_all_other_problems(ws: Workspace) -> None:

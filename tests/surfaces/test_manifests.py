@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from asrtune import __version__, agent_docs, install, manifests
+from asrtune import __version__, agent_docs, catalog, install, manifests
 from tests.conftest import ROOT
 
 NAME = {"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$", "maxLength": 64}
@@ -46,6 +46,18 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     ".vscode/mcp.json": servers("servers"),
     "gemini-extension.json": closed(["name", "version"], name=NAME, version=VERSION, description=SHORT, contextFileName={"const": "SKILL.md"},
                                     mcpServers=closed(["asrtune"], asrtune=STDIO)),
+    # Required of version 0.4 of the bundle format; `mcpb validate` says the same (test_outside_tools.py).
+    ".mcpb/manifest.json": closed(
+        ["manifest_version", "name", "version", "description", "author", "server", "tools", "user_config"],
+        manifest_version={"const": "0.4"}, name=NAME, version=VERSION, description=SHORT, author=AUTHOR, license={"const": "Apache-2.0"}, keywords=PLUGIN["keywords"],
+        server=closed(["type", "entry_point", "mcp_config"], type={"const": "uv"}, entry_point={"const": "asrtune"},
+                      mcp_config=closed(["command", "args", "env"], command={"const": "uvx"}, args={"const": ["asrtune", "mcp"]},
+                                        env={"type": "object", "additionalProperties": {"pattern": r"^\$\{user_config\.[a-z_]+\}$"}})),
+        tools={"type": "array", "items": closed(["name", "description"], name={"enum": list(catalog.NAMES)}, description={"type": "string", "minLength": 1})},
+        user_config={"type": "object", "additionalProperties": {
+            "type": "object", "required": ["type", "title", "description", "required"], "additionalProperties": False,
+            "properties": {"type": {"enum": ["directory", "file"]}, "title": {"type": "string"}, "description": {"type": "string"}, "required": {"const": True}}}},
+        compatibility={"type": "object"}),
     # The facts of the registry's schema of 2025-12-11 that a server which is one PyPI package over stdio can break.
     "server.json": closed(
         ["$schema", "name", "description", "version", "packages"],
@@ -84,7 +96,7 @@ def test_versions_and_descriptions_are_those_of_the_package_and_the_skill() -> N
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     text = "".join(manifests.texts().values())
     assert project["version"] == __version__
-    assert text.count(f'"version": "{__version__}"') == 6
+    assert text.count(f'"version": "{__version__}"') == 7
     assert (project["name"], project["license"]) == (manifests.NAME, manifests.LICENSE)
     skill = agent_docs.read(agent_docs.SKILL)
     assert skill is not None

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+import jsonschema
 import pytest
 from mcp import Client, MCPError
 
-from asrcore.errors import ErrorView
+from asrcore.errors import ErrorView, NotReadyError
 from asrcore.workspace import Workspace
 from asrtune import catalog, mcp_server
 
@@ -89,7 +90,19 @@ async def test_a_call_that_cannot_work_answers_with_its_own_code_and_a_next_step
     error = ErrorView.model_validate(answer.structured_content)
     assert error.code == code
     assert error.next_step
+    # The SDK's Python client does not look, version 1 of the TypeScript SDK does: a failed result that its schema does not know never reaches the model.
+    jsonschema.validate(answer.structured_content, mcp_server.wire_tool(catalog.tool(name)).output_schema or False)
     assert "Error executing tool" not in answer.content[0].text
+
+
+def test_an_output_schema_takes_an_envelope_or_an_error_and_no_mixture() -> None:
+    error = ErrorView(code="c", message="m", next_step="n", exit_code=2).model_dump(mode="json")
+    for tool in catalog.TOOLS:
+        valid = jsonschema.Draft202012Validator(mcp_server.wire_tool(tool).output_schema or False).is_valid
+        assert valid(error)
+        assert not valid({"summary": "s"})
+        assert not valid({**error, "summary": "s"})
+        assert not valid({key: value for key, value in error.items() if key != "next_step"})
 
 
 def test_every_tool_but_the_one_without_arguments_has_an_unhappy_path() -> None:
@@ -127,6 +140,27 @@ async def test_an_unknown_tool_is_an_error_the_model_can_read(ws: Workspace, era
         answer = await session.call_tool("transcribe_all", {})
     assert answer.is_error
     assert answer.structured_content["code"] == "tool_unknown"
+
+
+@both_eras
+async def test_a_call_that_takes_long_says_that_it_is_still_at_work(ws: Workspace, plant: Any, era: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, seen = threading.Event(), list[float]()
+    monkeypatch.setattr(mcp_server, "PROGRESS_S", 0.01)
+
+    def run(request: Any, ws: Workspace) -> Any:
+        raise NotReadyError("told" if told.wait(60) else "never_told", "it is over.", next_step="none.")
+
+    plant("doctor", run)
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        seen.append(progress)
+        if len(seen) == 2:
+            told.set()
+
+    async with client(ws, era) as session:
+        answer = await session.call_tool("doctor", {}, progress_callback=hear)
+    assert answer.structured_content["code"] == "told"
+    assert seen == sorted(set(seen)), "progress only grows"
 
 
 @both_eras

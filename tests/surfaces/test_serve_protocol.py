@@ -6,7 +6,9 @@ A stand-in for the engine's process (fake_engine.py) writes words that name thei
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import random
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,19 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from asrcore.errors import AsrtuneError, UsageError
-from asrcore.serve import wire
 from asrcore.serve.app import Server
-from asrcore.serve.pcm import PcmStream, Tail
 from asrcore.serve.protocol import CLOSE_CODES
-from asrcore.serve.segments import Segmenter, joined
 from asrcore.serve.settings import TOKEN, Limits, Settings, require_token
-from asrcore.serve.wire import LiveWord
 
 pytestmark = pytest.mark.anyio
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_engine.py")))
@@ -192,10 +187,85 @@ async def places_free(server: Server, taken: int) -> bool:
     return True
 
 
+async def garbage(ws: aiohttp.ClientWebSocketResponse, chance: random.Random) -> None:
+    """Bytes that are no WebSocket frames, in the middle of a stream."""
+    connection = ws._response.connection
+    assert connection is not None
+    assert connection.transport is not None
+    connection.transport.write(chance.randbytes(chance.randint(1, 5000)))
+
+
+async def misbehave(client: aiohttp.ClientSession, url: str, how: int, chance: random.Random) -> None:
+    """One client that no server wants: random text or bytes, frames that are none, half a stream, a cable that is pulled."""
+    async with client.ws_connect(f"{url}/v1/stream") as ws:
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            if how != 0:
+                await ws.send_str("{}")
+                await ws.send_bytes(bytes(2 * chance.randint(1, 8000)))
+            match how:
+                case 0:
+                    await ws.send_str(chance.choice(["", "{}{}", "null", "\x00", "[" * 999, '{"language": 3}', '{"token": "' + "x" * 999 + '"}']))
+                case 1:
+                    await ws.send_bytes(chance.randbytes(2 * chance.randint(0, 999) + 1))
+                case 2:
+                    await garbage(ws, chance)
+                case 3:
+                    pull_the_cable(ws)
+                case _:
+                    await ws.send_str(chance.choice(['{"type": "end"', '{"type": "start"}', "end", '{"type": "end", "type": "no"}']))
+        if how != 3:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(10):
+                    await rest(ws)
+
+
+async def storm(count: int) -> None:
+    """Bad clients of every kind at once, and good ones between them, who must hear their own words and nothing else."""
+    chance, tags = random.Random(0), {"en-US": 0, "el-GR": 21, "bg-BG": 30, "auto": 101}
+    async with serving(limits={"max_connections": 200}) as (server, url, client):
+        for wave in range(count):
+            good = list(tags.items())
+            jobs = [misbehave(client, url, how, chance) for how in chance.choices(range(5), k=16)]
+            heard = await asyncio.gather(*(caption(client, url, language=tag) for tag, _ in good), *jobs)
+            for (_, slot), messages in zip(good, heard[: len(good)], strict=True):
+                assert text_of(messages).split() == [*(f"s{slot}w{n}" for n in range(6)), "end"], f"wave {wave}"
+            assert await places_free(server, 0)
+            assert not server.engine._streams
+
+
+async def test_bad_clients_of_every_kind_cost_nobody_else_a_word() -> None:
+    await storm(3)
+
+
+@pytest.mark.slow
+async def test_a_thousand_bad_clients_cost_nobody_else_a_word() -> None:
+    await storm(64)
+
+
 async def test_a_slow_reader_is_dropped_and_told_so_when_it_reads_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASRTUNE_FAKE", "flood")
     async with serving(limits={"max_unread": 8}) as (server, url, client):
         assert await refused(client, url, "{}", SECOND) == ("slow_reader", CLOSE_CODES["slow_reader"])
+        assert await places_free(server, 0)
+
+
+async def test_a_slow_reader_beside_others_costs_them_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its socket is full, so that sending to it never ends: its replies wait, it is dropped, and a stream that is read goes on to its end."""
+    monkeypatch.setenv("ASRTUNE_FAKE", "flood")
+    async with serving(limits={"max_unread": 4000}) as (server, url, client):
+        async with client.ws_connect(f"{url}/v1/stream") as deaf:
+            await deaf.send_str('{"language": "el-GR"}')
+            assert (await deaf.receive_json())["type"] == "ready"
+            (session,) = server._sessions
+            never = asyncio.Event()
+            monkeypatch.setattr(session._ws, "send_str", lambda _: never.wait())
+            for _ in range(3):
+                await deaf.send_bytes(bytes(320))
+            messages = await caption(client, url, seconds=1, language="bg-BG")
+            assert set(text_of(messages).split()) == {"s30w0", "s30w1", "end"}
+            while not deaf.closed:
+                await deaf.receive()
+            assert deaf.close_code == CLOSE_CODES["slow_reader"]
         assert await places_free(server, 0)
 
 
@@ -304,87 +374,6 @@ async def test_a_port_that_is_taken_is_a_coded_error() -> None:
     async with serving() as (server, _, _client):
         with pytest.raises(AsrtuneError, match="address_in_use"):
             await Server(settings(port=server.port), FAKE).start()
-
-
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 7))
-def test_frames_come_out_whole_however_the_bytes_are_cut(sizes: list[int], step: int) -> None:
-    sent = [wire.pack_audio(n, bytes([n % 256]) * size) for n, size in enumerate(sizes)]
-    data, frames = b"".join([wire.pack(wire.Stop()), *sent]), wire.Frames()
-    found = [frame for at in range(0, len(data), step) for frame in frames.feed(data[at : at + step])]
-    assert [wire.command_of(*frame) for frame in found] == [
-        wire.Stop(),
-        *(wire.Audio(n, bytes([n % 256]) * size) for n, size in enumerate(sizes)),
-    ]
-
-
-@pytest.mark.parametrize("data", [b"\xff" * 9, b"\x00" * 9, wire.pack(wire.Stop()).replace(b"stop", b"slop"), b"\x01\x00\x00\x00\x01"])
-def test_bytes_that_are_no_frames_are_noticed(data: bytes) -> None:
-    with pytest.raises(wire.OutOfStep):
-        [wire.command_of(*frame) for frame in wire.Frames().feed(data)]
-
-
-@given(st.lists(st.integers(1, 4000), min_size=1, max_size=12), st.sampled_from([8000, 16000]))
-def test_pieces_of_audio_give_the_samples_of_the_whole_file(cuts: list[int], rate: int) -> None:
-    """Trap 3.24, at the level of samples: the resampler of a stream leaves no seams."""
-    import soxr
-
-    pcm = np.random.default_rng(0).integers(-20_000, 20_000, sum(cuts)).astype("<i2")
-    stream, tail, at = PcmStream(rate), Tail(), 0
-    for cut in cuts:
-        tail.append(stream.feed(pcm[at : at + cut].tobytes()))
-        at += cut
-    tail.append(stream.finish())
-    whole = pcm.astype(np.float32) / 32768
-    wanted = whole if rate == 16_000 else np.asarray(soxr.resample(whole, rate, 16_000))
-    assert tail.end == len(wanted)
-    assert np.abs(tail.part(0, tail.end) - wanted).max() <= (0 if rate == 16_000 else 1e-5)
-
-
-def test_a_tail_gives_overlapping_parts_and_forgets_what_lies_before() -> None:
-    tail = Tail()
-    for n in range(5):
-        tail.append(np.arange(10 * n, 10 * n + 10, dtype=np.float32))
-    assert tail.part(5, 20).tolist() == list(range(5, 20))
-    assert tail.part(18, 50).tolist() == list(range(18, 50))
-    with pytest.raises(IndexError):
-        tail.part(10, 20)
-    with pytest.raises(IndexError):
-        tail.part(18, 51)
-
-
-def word(text: str, start: float, *, glue: bool = False) -> LiveWord:
-    return LiveWord(text=text, start=start, end=start + 0.2, glue=glue)
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from(["a", "bb.", "ccc", "d?", "e" * 30]), st.booleans(), st.sampled_from([0.1, 0.9])), max_size=60),
-    st.data(),
-)
-def test_finals_together_are_all_words_in_order(raw: list[tuple[str, bool, float]], data: st.DataObject) -> None:
-    words: list[LiveWord] = []
-    at = 0.0
-    for text, glue, gap in raw:
-        at += gap
-        words.append(word(text, at, glue=glue))
-    segmenter, finals, left = Segmenter(), [], list(words)
-    while left:
-        count = data.draw(st.integers(1, 5))
-        part, left = left[:count], left[count:]
-        finals += segmenter.take(part, None, part[-1].end)[0]
-    finals += segmenter.take([], None, at + 9, done=True)[0]
-    assert [w for segment in finals for w in segment.words] == words
-    assert joined(finals) == joined(words)
-    assert [segment.number for segment in finals] == list(range(len(finals)))
-
-
-def test_a_pause_makes_a_segment_final_and_an_open_word_is_only_shown() -> None:
-    segmenter = Segmenter()
-    finals, shown = segmenter.take([word("one", 0.0)], word("tw", 0.4), 0.6)
-    assert (finals, shown and shown.text) == ([], "one tw")
-    finals, shown = segmenter.take([word("two", 0.4)], None, 0.7)
-    assert (finals, shown and shown.text) == ([], "one two")
-    finals, shown = segmenter.take([], None, 1.5)
-    assert ([segment.text for segment in finals], shown) == (["one two"], None)
 
 
 @pytest.mark.parametrize(

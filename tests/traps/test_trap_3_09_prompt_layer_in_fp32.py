@@ -48,3 +48,30 @@ def test_each_row_gets_its_own_slot(layer: Any) -> None:
     first, second = apply_prompt(layer, same, torch.tensor([3, 101]))
     torch.testing.assert_close(first, apply_prompt(layer, same[:1], torch.tensor([3]))[0])
     assert not torch.equal(first, second)
+
+
+def test_training_in_bf16_keeps_the_prompt_layer_and_its_weights_in_fp32() -> None:
+    import torch
+
+    from asrcore.model.train_precision import Precision
+
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(FEATURES + PROMPTS, 8)
+    plain = torch.nn.Linear(FEATURES + PROMPTS, 8)
+    plain.load_state_dict(linear.state_dict())
+    inputs, names = 8 * torch.randn(2, 5, FEATURES + PROMPTS), list(linear.state_dict())
+    expected = linear(inputs)
+    precision = Precision("cpu", bf16=True)
+    precision.prepare(SimpleNamespace(prompt_kernel=linear))
+    with precision.forward():
+        assert torch.equal(linear(inputs), expected)
+        assert plain(inputs).dtype == torch.bfloat16, "plain autocast would round, so the test can tell the two apart"
+    assert (list(linear.state_dict()), linear.weight.dtype) == (names, torch.float32)
+
+
+def test_a_cpu_trains_in_fp32() -> None:
+    import torch
+
+    from asrcore.model.train_precision import Precision
+
+    assert not Precision.of(torch.device("cpu")).bf16

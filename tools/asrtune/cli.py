@@ -177,12 +177,13 @@ def replay(
 def campaign(
     campaign_id: Annotated[str | None, typer.Argument(metavar="[CAMPAIGN_ID]", help="Default: the newest of this workspace.")] = None,
     more_hours: Annotated[float | None, typer.Option(help="What would so many more hours of target data bring?", min=0.01)] = None,
+    hard: Annotated[int, typer.Option(help="Also so many utterances and words of the first target that were missed most.", min=0, max=1000)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as one JSON object on stdout.")] = False,
 ) -> None:
     """Show a campaign: rounds, decisions, learning curve."""
     from asrtune.cli_campaign import show_campaign
 
-    raise typer.Exit(show_campaign(campaign_id, hours=more_hours, as_json=as_json))
+    raise typer.Exit(show_campaign(campaign_id, hours=more_hours, hard=hard, as_json=as_json))
 
 
 @app.command(rich_help_panel="Measuring")

@@ -11,11 +11,11 @@ import typer
 
 
 def approve_plan(plan_id: str) -> int:
-    """Shows a plan and its cost, and records a yes when the person types its digest. Refuses without a terminal."""
+    """Shows a plan and its cost, and records a yes to one run of it when the person types its digest. Refuses without a terminal."""
     from asrcore.errors import AsrtuneError
     from asrcore.jobs import Ledger
     from asrcore.recipe import load_plan
-    from asrcore.recipe.approval import approve, over_anywhere, plan_digest
+    from asrcore.recipe.approval import approval_of, approve, over_anywhere, plan_digest
     from asrcore.workspace import Workspace
     from asrtune.cli_verbs import show_error
 
@@ -24,21 +24,23 @@ def approve_plan(plan_id: str) -> int:
         ws = Workspace.open()
         plan = load_plan(ws, plan_id)
         over = over_anywhere(plan, ws.config)
-        typer.echo(described(plan, over))
+        with Ledger.open(ws) as ledger:
+            earlier = approval_of(ledger, plan_id)
+        typer.echo(described(plan, over, earlier.runs if earlier is not None else ()))
         if not over:
             typer.echo("It keeps every limit and needs no approval.")
             return 0
-        typed = str(typer.prompt(f"Type {plan_digest(plan)} to approve exactly this plan, or Ctrl-C"))
+        typed = str(typer.prompt(f"Type {plan_digest(plan)} to approve one run of exactly this plan, or Ctrl-C"))
         with Ledger.open(ws) as ledger:
             approve(ws, ledger, plan, typed)
     except AsrtuneError as error:
         return show_error(error, as_json=False)
-    typer.echo(f"Approved. launch_finetune may start {plan_id} now.")
+    typer.echo(f"Approved. launch_finetune may start one run of {plan_id} now.")
     return 0
 
 
-def described(plan: Any, over: tuple[str, ...]) -> str:
-    """The lines a person decides on."""
+def described(plan: Any, over: tuple[str, ...], runs: tuple[str, ...] = ()) -> str:
+    """The lines a person decides on; `runs` are those that had a yes before."""
     summary, request = plan.summary, plan.request
     seconds = summary.estimates.seconds
     lines = [
@@ -47,6 +49,7 @@ def described(plan: Any, over: tuple[str, ...]) -> str:
         f"memory  {summary.estimates.memory_gb:g} GB, disk {summary.estimates.disk_gb:g} GB, GPUs {summary.estimates.gpus}",
         *(f"data    {use.source} ({use.role}): {use.hours:g} h, {use.share_of_audio:.0%} of the audio" for use in summary.sources),
         *(f"over    {limit}" for limit in over),
+        *(f"before  {run_id} had a yes" for run_id in runs),
     ]
     return "\n".join(lines)
 

@@ -74,8 +74,13 @@ def verb_command(tool: catalog.Tool) -> Any:
     if tool.returns_job:
         parameters.append(_keyword("wait", bool, typer.Option("--wait", help="Follow the job to its end; the job goes on if you leave."), False))
 
+    if tool.kind != "read":
+        parameters.append(_keyword("dry_run", bool, typer.Option("--dry-run", help="Check the call and show it; nothing is written or started."), False))
+
     def run(**values: Any) -> None:
-        as_json, wait = values.pop("as_json"), values.pop("wait", False)
+        as_json, wait, dry_run = values.pop("as_json"), values.pop("wait", False), values.pop("dry_run", False)
+        if dry_run:
+            raise typer.Exit(show_call(tool, arguments_of(tool, values), as_json=as_json))
         raise typer.Exit(run_tool(tool, arguments_of(tool, values), as_json=as_json, wait=wait))
 
     run.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
@@ -142,6 +147,31 @@ def run_tool(tool: catalog.Tool, arguments: dict[str, Any], *, as_json: bool, wa
 
         render.result(result)
     return job_exit_code(result) if wait else 0
+
+
+def show_call(tool: catalog.Tool, arguments: dict[str, Any], *, as_json: bool) -> int:
+    """Shows what the call would be, checked and with its defaults, and what it would do. Runs nothing of the tool; gives the exit code.
+
+    What a tool finds only in its inputs (a missing file, a plan over a limit) is not looked for: `plan_finetune` is the dry run of a training.
+    """
+    from asrcore.errors import AsrtuneError
+    from asrcore.workspace import Workspace
+    from asrtune import registry
+
+    try:
+        home = Workspace.open().home
+        checked = registry.validate(registry.load(tool.name), arguments).model_dump(mode="json")
+    except AsrtuneError as error:
+        return show_error(error, as_json=as_json)
+    if as_json:
+        typer.echo(json.dumps({"dry_run": True, "tool": tool.name, "arguments": checked, "home": str(home), "starts_job": tool.kind == "job",
+                               "destructive": tool.annotations.destructive}, ensure_ascii=False))  # fmt: skip
+        return 0
+    does = "would start a job that writes" if tool.kind == "job" else "would stop or change what is" if tool.annotations.destructive else "would write"
+    typer.echo(f"Dry run: {tool.name} {does} below {home}; nothing was done.")
+    for name, value in checked.items():
+        typer.echo(f"  {name}: {json.dumps(value, ensure_ascii=False)}")
+    return 0
 
 
 def await_job(result: Result[Any], ws: Workspace, *, as_json: bool = True) -> Result[Any]:

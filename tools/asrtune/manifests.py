@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from asrtune import __version__, agent_docs, install
+from asrtune import __version__, agent_docs, catalog, install
 
 NAME = "asrtune"
 AUTHOR = {"name": "the asrtune authors"}
@@ -26,6 +26,13 @@ SHORT = "Fine-tune, measure and export NVIDIA's streaming speech recogniser with
 """For places that allow 100 characters; the skill's description is for places that decide by it."""
 REGISTRY_NAME = "io.github.asrtune/asrtune"
 """Name in the MCP registry. It proves its owner when published: the README must hold `mcp-name:` with it."""
+BUNDLE_VERSION = "0.4"
+"""Of the manifest format of MCPB bundles."""
+PLACES = {
+    "ASRTUNE_HOME": ("directory", "Workspace", "Folder of the workspace", ".asrtune in the current folder"),
+    "ASRTUNE_CONFIG": ("file", "Limits", "The asrtune.toml with data roots and budgets", "the one in the current folder"),
+}
+"""Environment variable -> kind of place, title, description, default."""
 SERVER_SCHEMA = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"
 MANIFESTS_ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,14 +61,29 @@ def manifests() -> dict[str, dict[str, Any]]:
         ".cursor-plugin/plugin.json": {**about, "skills": "./", "mcpServers": f"./{install.HOSTS['claude'].config}"},
         install.HOSTS["vscode"].config: {install.HOSTS["vscode"].key: {NAME: {"type": "stdio", **install.SERVER}}},
         "gemini-extension.json": {"name": NAME, "version": __version__, "description": SHORT, "contextFileName": "SKILL.md", "mcpServers": servers},
+        # A bundle for desktop hosts. They start servers in no project, so the person chooses the folders.
+        ".mcpb/manifest.json": {
+            "manifest_version": BUNDLE_VERSION, "name": NAME, "version": __version__, "description": SHORT, "author": AUTHOR, "license": LICENSE, "keywords": KEYWORDS,
+            "server": {
+                "type": "uv", "entry_point": NAME,
+                "mcp_config": {"command": "uvx", "args": [NAME, *install.SERVER["args"]],
+                               "env": {variable: f"${{user_config.{variable.lower()}}}" for variable in PLACES}},
+            },
+            "tools": [{"name": tool.name, "description": tool.summary} for tool in catalog.TOOLS],
+            "user_config": {
+                variable.lower(): {"type": kind, "title": title, "description": f"{description}.", "required": True}
+                for variable, (kind, title, description, _) in PLACES.items()
+            },
+            "compatibility": {"platforms": ["linux"], "runtimes": {"python": ">=3.11"}},
+        },
         "server.json": {
             "$schema": SERVER_SCHEMA, "name": REGISTRY_NAME, "title": NAME, "description": SHORT, "version": __version__,
             "packages": [{
                 "registryType": "pypi", "identifier": NAME, "version": __version__, "runtimeHint": "uvx", "transport": {"type": "stdio"},
                 "packageArguments": [{"type": "positional", "value": argument} for argument in install.SERVER["args"]],
                 "environmentVariables": [
-                    {"name": "ASRTUNE_HOME", "description": "Folder of the workspace; default .asrtune in the current folder.", "format": "filepath"},
-                    {"name": "ASRTUNE_CONFIG", "description": "The asrtune.toml with data roots and budgets; default: the one in the current folder.", "format": "filepath"},
+                    {"name": variable, "description": f"{description}; default {default}.", "format": "filepath"}
+                    for variable, (_, _, description, default) in PLACES.items()
                 ],
             }],
         },

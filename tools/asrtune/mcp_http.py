@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from asrcore.addresses import bracketed, is_loopback
 from asrcore.errors import EnvironmentFault, UsageError, clean_text
 
 if TYPE_CHECKING:
@@ -53,16 +54,6 @@ class Door(NamedTuple):
         return is_loopback(self.host)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address. A name other than `localhost` counts as reachable: what it resolves to may change."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def door(host: str, port: int, names: Sequence[str] = (), *, token: str | None) -> Door:
     """A checked door. Raises `http_host_invalid`, `http_token_missing`, `http_token_weak`, `http_names_missing`."""
     for name in (host, *names):
@@ -86,10 +77,10 @@ def security(made: Door, port: int) -> TransportSecuritySettings:
     """Host and Origin headers that are let in: the address with its port, and each allowed name with any port or none (a proxy may stand before us)."""
     from mcp.server.transport_security import TransportSecuritySettings
 
-    own = [] if _is_any(made.host) else [f"{_bracketed(made.host)}:{port}"]
+    own = [] if _is_any(made.host) else [f"{bracketed(made.host)}:{port}"]
     if made.loopback or _is_any(made.host):
         own += [f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")]
-    named = [entry for name in map(_bracketed, made.names) for entry in (name, f"{name}:*")]
+    named = [entry for name in map(bracketed, made.names) for entry in (name, f"{name}:*")]
     return TransportSecuritySettings(
         enable_dns_rebinding_protection=True,
         allowed_hosts=[*dict.fromkeys(own), *named],
@@ -160,15 +151,11 @@ def serve_http(host: str, port: int, names: Sequence[str]) -> None:
     with listen(made) as listening:
         port = listening.getsockname()[1]
         guarded = "with the token" if made.token else "without a token, from this machine only"
-        sys.stderr.write(f"asrtune serves MCP at http://{_bracketed(made.host)}:{port}{PATH} {guarded}\n")
+        sys.stderr.write(f"asrtune serves MCP at http://{bracketed(made.host)}:{port}{PATH} {guarded}\n")
         sys.stderr.flush()
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn_server(build_app(None, made, port)).run([listening])
 
-
-def _bracketed(host: str) -> str:
-    """The host as it stands in a URL."""
-    return f"[{host}]" if ":" in host else host
 
 
 def _is_ipv6(host: str) -> bool:

@@ -12,7 +12,7 @@ import json
 import logging
 import re
 import sys
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -27,6 +27,7 @@ from asrtune import __version__, catalog
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
+    from mcp.server.session import ServerSession
 
     from asrcore.errors import AsrtuneError
     from asrcore.workspace import Workspace
@@ -46,6 +47,9 @@ Rules:
 TEXT_LIMIT = 6000
 """Characters of the text block (about 1,500 tokens); the structured content is whole."""
 
+PROGRESS_S = 5.0
+"""Between two notices that a call is still at work, to clients that asked for them: hosts give up on calls that are silent for long."""
+
 _RESOURCE = re.compile(r"asrtune://(jobs|reports|docs)/([A-Za-z0-9_-]{1,80})(/log)?")
 
 
@@ -64,7 +68,13 @@ def build_server(ws: Workspace | None = None) -> Server[Any]:
         return types.ListToolsResult(tools=[wire_tool(tool) for tool in catalog.TOOLS])
 
     async def call_tool(ctx: ServerRequestContext[Any, Any], params: types.CallToolRequestParams) -> types.CallToolResult:
-        return await anyio.to_thread.run_sync(partial(_answer, params.name, params.arguments or {}, workspace), abandon_on_cancel=True)
+        answer: types.CallToolResult | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(_tell_time, ctx.session)
+            answer = await anyio.to_thread.run_sync(partial(_answer, params.name, params.arguments or {}, workspace), abandon_on_cancel=True)
+            group.cancel_scope.cancel()
+        assert answer is not None, "the group ends by a cancellation of its own only once there is an answer"
+        return answer
 
     async def list_resources(ctx: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
         from asrtune import agent_docs
@@ -120,9 +130,29 @@ def wire_tool(tool: catalog.Tool) -> types.Tool:
     hints = tool.annotations
     return types.Tool(
         name=tool.name, title=tool.title, description=shipped["description"], input_schema=shipped["input_schema"],
-        output_schema=shipped["output_schema"],
+        output_schema=_or_error(shipped["output_schema"]),
         annotations=types.ToolAnnotations(title=tool.title, read_only_hint=hints.read_only, destructive_hint=hints.destructive,
                                           idempotent_hint=hints.idempotent, open_world_hint=hints.open_world))  # fmt: skip
+
+
+def _or_error(envelope: dict[str, Any]) -> dict[str, Any]:
+    """What a tool's structured content may be: its envelope or an error.
+
+    Hosts built on version 1 of the TypeScript SDK hold failed results against the schema too; one that knows no error would hide code and
+    next_step from the model behind the client's own complaint.
+    """
+    definitions = {"$defs": envelope["$defs"]}
+    return {"type": "object", "anyOf": [{k: v for k, v in envelope.items() if k not in definitions}, _error_schema()], **definitions}
+
+
+@cache
+def _error_schema() -> dict[str, Any]:
+    """`ErrorView` as a branch of an output schema, whose `$defs` holds `Problem` already."""
+    from asrcore.errors import ErrorView
+
+    made = ErrorView.model_json_schema(mode="serialization")
+    properties = {name: {k: v for k, v in entry.items() if k != "title"} for name, entry in made["properties"].items()}
+    return {"type": "object", "additionalProperties": False, "properties": properties, "required": made["required"]}
 
 
 def serve() -> None:
@@ -137,6 +167,14 @@ def serve() -> None:
                 await server.run(read, write, server.create_initialization_options())
 
     anyio.run(main)
+
+
+async def _tell_time(session: ServerSession) -> None:
+    """Reports the seconds that a call has taken, until it is cancelled. Nothing is sent to a client that gave no progress token."""
+    started = anyio.current_time()
+    while True:
+        await anyio.sleep(PROGRESS_S)
+        await session.report_progress(anyio.current_time() - started, message="still at work")
 
 
 def _answer(name: str, arguments: dict[str, Any], workspace: Any) -> types.CallToolResult:

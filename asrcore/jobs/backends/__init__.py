@@ -7,27 +7,25 @@ from pathlib import Path
 from typing import Any, cast
 
 from asrcore.errors import NotReadyError, UsageError
-from asrcore.jobs.backends.base import Cluster, require_commands
+from asrcore.jobs.backends.base import Cluster, Task, require_commands
 from asrcore.jobs.backends.here import local_command, torchrun_command
 from asrcore.jobs.backends.sky import SkyCluster
 from asrcore.jobs.backends.slurm import SlurmCluster
-from asrcore.workspace import BackendName, Config, Workspace
+from asrcore.workspace import BackendName, Config, Sky, Slurm, Workspace
 
 CLUSTERS: dict[str, Cluster] = {"slurm": SlurmCluster(), "sky": SkyCluster()}
 HERE: tuple[BackendName, ...] = ("local", "torchrun")
 """Backends that share this machine, and with it its slots."""
+DISTRIBUTED = frozenset({"train"})
+"""Kinds whose module knows that it is one of several processes; any other would do its work once in each."""
 
 
-def require_backend(ws: Workspace, backend: BackendName, kind: str, request: dict[str, Any]) -> None:
-    """Raises `backend_not_allowed`, `backend_missing`, `ddp_not_supported`, `workspace_not_shared`: what would stop the job before it starts."""
+def require_backend(ws: Workspace, backend: BackendName, request: dict[str, Any]) -> None:
+    """Raises `backend_not_allowed`, `backend_missing`, `workspace_not_shared`: what would stop the job before it starts."""
     config = ws.config
     if backend not in config.backends:
         raise UsageError("backend_not_allowed", f"{backend} is not among the backends of {ws.config_file.name} ({', '.join(config.backends)}).",
                          next_step=f"launch with one of those, or ask the person to add {backend} to backends.")  # fmt: skip
-    processes = {"torchrun": config.torchrun.processes, "slurm": config.slurm.gpus, "sky": config.sky.gpus}.get(backend, 1)
-    if processes > 1 and kind == "train":
-        raise NotReadyError("ddp_not_supported", f"{backend} is set to {processes} processes or GPUs, and a training uses one.",
-                            next_step=f"ask the person to set it to 1 under [{backend}] in {ws.config_file.name}; the trainer is not distributed yet.")  # fmt: skip
     if backend in CLUSTERS:
         require_commands(CLUSTERS[backend].title, CLUSTERS[backend].commands)
     if backend == "sky":
@@ -36,7 +34,19 @@ def require_backend(ws: Workspace, backend: BackendName, kind: str, request: dic
 
 def slots_of(config: Config, backend: BackendName) -> int:
     """Jobs at a time: of this machine, or of one user in a cluster's queue."""
-    return {"slurm": config.slurm.max_jobs, "sky": config.sky.max_jobs}.get(backend, config.budgets.max_parallel_jobs)
+    return settings_of(config, backend).max_jobs if backend in CLUSTERS else config.budgets.max_parallel_jobs
+
+
+def settings_of(config: Config, backend: BackendName) -> Slurm | Sky:
+    """The section of `asrtune.toml` of a cluster."""
+    return {"slurm": config.slurm, "sky": config.sky}[backend]
+
+
+def processes_of(config: Config, backend: BackendName, kind: str) -> int:
+    """Processes of one job, each with a GPU of its own where there are any."""
+    if kind not in DISTRIBUTED or backend == "local":
+        return 1
+    return config.torchrun.processes if backend == "torchrun" else max(1, settings_of(config, backend).gpus)
 
 
 def pool_of(backend: BackendName) -> tuple[BackendName, ...]:
@@ -44,8 +54,8 @@ def pool_of(backend: BackendName) -> tuple[BackendName, ...]:
     return HERE if backend in HERE else (backend,)
 
 
-def command_here(backend: BackendName, module: str, request: Path, config: Config) -> tuple[str, ...]:
-    return torchrun_command(module, request, config) if backend == "torchrun" else local_command(module, request)
+def command_here(backend: BackendName, task: Task) -> tuple[str, ...]:
+    return torchrun_command(task) if backend == "torchrun" else local_command(task)
 
 
 def _require_mounts(ws: Workspace, request: dict[str, Any]) -> None:

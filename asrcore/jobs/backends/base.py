@@ -6,6 +6,7 @@ So progress, log, result and errors come by files; only "does it still run" and 
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from asrcore.errors import EnvironmentFault, ToolFault, clean_text
+from asrcore.jobs.child import REQUEST
 from asrcore.jobs.process import environment
 from asrcore.workspace import Config
 
@@ -27,17 +29,20 @@ GO_S = 600
 NOT_SHARED_EXIT = 78
 NOT_LET_GO_EXIT = 75
 TIMEOUT_EXIT = 124
+KILL_LEAD_S = 5
+"""torchrun ends processes that do not save in time so long before it is ended itself."""
 TOOL_S = 60.0
 
 
 class Task(NamedTuple):
-    """What is rendered: one attempt of one job. Times in seconds."""
+    """What is started or rendered: one attempt of one job. Times in seconds; `processes` over 1 are started by torchrun, on one machine."""
 
     name: str
     folder: Path
     module: str
     grace_s: float
     limit_s: float
+    processes: int = 1
 
 
 class Seen(NamedTuple):
@@ -85,6 +90,21 @@ class Cluster(Protocol):
     def kill(self, remote_id: str) -> None:
         """Ends it and takes it out of the queue; harmless when it has ended."""
         ...
+
+
+def torchrun(python: str, task: Task) -> list[str]:
+    """The work behind torchrun. Told to end, it gives its processes the job's grace to save, and not 30 s as by default."""
+    return [
+        python, "-P", "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={task.processes}",
+        f"--shutdown-timeout={max(1, math.floor(task.grace_s) - KILL_LEAD_S)}", "-m", task.module, str(task.folder / REQUEST),
+    ]  # fmt: skip
+
+
+def work_of(python: str, task: Task) -> list[str]:
+    """Command line of the work on a cluster's node; `-P` and PYTHONSAFEPATH keep the job's folder, which holds data, off the import path."""
+    if task.processes > 1:
+        return ["env", "PYTHONSAFEPATH=1", *torchrun(python, task)]
+    return [python, "-P", "-m", task.module, str(task.folder / REQUEST)]
 
 
 class Answer(NamedTuple):

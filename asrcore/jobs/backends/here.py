@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
 
+from asrcore.jobs.backends.base import Task, torchrun
+from asrcore.jobs.child import REQUEST
 from asrcore.jobs.process import python_module
-from asrcore.workspace import Config
 
 
-def local_command(module: str, request: Path) -> tuple[str, ...]:
-    return python_module(module, str(request))
+def local_command(task: Task) -> tuple[str, ...]:
+    return python_module(task.module, str(task.folder / REQUEST))
 
 
-def torchrun_command(module: str, request: Path, config: Config) -> tuple[str, ...]:
+def torchrun_command(task: Task) -> tuple[str, ...]:
     """torchrun hands no inherited pipe on to its workers, so the gate stands before torchrun itself (`gated.py`)."""
-    work = python_module("torch.distributed.run", "--standalone", f"--nproc-per-node={config.torchrun.processes}", "-m", module, str(request))
-    return python_module("asrcore.jobs.gated", *work)
+    return python_module("asrcore.jobs.gated", *torchrun(sys.executable, task))

@@ -12,8 +12,8 @@ import shlex
 from pathlib import Path
 from typing import Any, cast
 
-from asrcore.jobs.backends.base import TIMEOUT_EXIT, Phase, Seen, Task, ask, prologue, refused, silent
-from asrcore.jobs.child import REQUEST
+from asrcore.jobs.backends.base import TIMEOUT_EXIT, Phase, Seen, Task, ask, prologue, refused, silent, work_of
+from asrcore.jobs.child import LOG
 from asrcore.workspace import Config, Sky
 
 EXIT_CODE = "exit_code"
@@ -124,10 +124,10 @@ def _run(task: Task, sky: Sky) -> str:
     """The cap on time is in the task itself: it holds, and with it the bill, when nobody is left to watch."""
     limit = math.ceil(min(task.limit_s, sky.time_hours * 3600))
     work = shlex.join(
-        ["timeout", "--signal=TERM", f"--kill-after={math.ceil(task.grace_s)}", str(limit), sky.python, "-P", "-m", task.module, str(task.folder / REQUEST)]
+        ["timeout", "--signal=TERM", f"--kill-after={math.ceil(task.grace_s)}", str(limit), *work_of(sky.python, task)]
     )
     lines = [
-        "set -e", *prologue(task, shlex.quote(str(task.folder))), "exec >>log.txt 2>&1", f"rm -f {EXIT_CODE}", "code=0", "SECONDS=0", f"{work} || code=$?",
+        "set -e", *prologue(task, shlex.quote(str(task.folder))), f"exec >>{LOG} 2>&1", f"rm -f {EXIT_CODE}", "code=0", "SECONDS=0", f"{work} || code=$?",
         f'if [ "$code" -ne 0 ] && [ "$SECONDS" -ge {limit} ]; then code={TIMEOUT_EXIT}; fi',
         f"echo \"$code\" > {EXIT_CODE}.part && mv {EXIT_CODE}.part {EXIT_CODE}", 'exit "$code"',
     ]  # fmt: skip

@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
 from asrcore.errors import UsageError
-from asrcore.jobs.backends.base import Answer, Phase, Seen, Task, ask, prologue, refused, silent
-from asrcore.jobs.child import REQUEST
+from asrcore.jobs.backends.base import Answer, Phase, Seen, Task, ask, prologue, refused, silent, work_of
+from asrcore.jobs.child import LOG
 from asrcore.workspace import Config
 
-_LOG = "log.txt"
 _PHASES: dict[str, Phase] = {
     **dict.fromkeys(("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT", "POWER_UP_NODE"), "waiting"),
     **dict.fromkeys(("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING", "EXPEDITING"), "running"),
@@ -52,7 +52,7 @@ class SlurmCluster:
         step = ["srun", "--ntasks=1", f"--cpus-per-task={slurm.cpus}"]
         if slurm.container_image:
             step += [f"--container-image={slurm.container_image}", f"--container-mounts={','.join((str(task.folder.parents[2]), *slurm.container_mounts))}", f"--container-workdir={task.folder}"]
-        work = [*step, slurm.python or sys.executable, "-P", "-m", task.module, str(task.folder / REQUEST)]
+        work = [*step, *work_of(slurm.python or sys.executable, task)]
         lines = [
             "#!/bin/bash", *(f"#SBATCH {option}" for option in (*options, *slurm.options)), "", "set -e",
             *prologue(task, shlex.quote(str(task.folder))), *slurm.setup, f"exec {shlex.join(work)}",
@@ -102,8 +102,6 @@ class SlurmCluster:
 
 
 def _sacct(*arguments: str) -> Answer | None:
-    import shutil
-
     if shutil.which("sacct") is None:
         return None
     return ask("Slurm", ("sacct", "--allocations", "--noheader", "--parsable2", *arguments))
@@ -140,7 +138,7 @@ def _seconds(text: str) -> float | None:
 
 def _log_pattern(folder: Path) -> str:
     """The log's path in a #SBATCH line, where % begins a pattern and a backslash turns patterns off."""
-    path = str(folder / _LOG)
+    path = str(folder / LOG)
     if re.search(r"[\\\"'#\x00-\x1f\x7f]", path):
         raise UsageError("path_not_for_slurm", "the workspace's path holds a quote, a backslash, a # or a control character, which a batch script cannot name.",
                          next_step="set ASRTUNE_HOME to a folder with a plain name, then launch again.")  # fmt: skip

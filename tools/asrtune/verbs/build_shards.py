@@ -5,7 +5,7 @@ Replay gets replay_share of the training seconds, evenly over its manifests; wit
 It answers at once with a job id; the job's result holds the shards_id, and utterances, seconds and loader weight of each source.
 Data that overlaps a registered dev, target, guard or blind set is refused (training_overlaps). No row is dropped in silence: rows marked _skipme are counted, and a row with unusable audio fails the job with every such line listed.
 With channel the audio goes through simulated telephone lines (chains as in apply_channel; none keeps it); of several each utterance draws one.
-Cost: all audio is decoded once (an hour of audio in about 10 seconds) and takes up to 115 MB an hour on disk; a stopped job goes on where it was.
+Cost: seconds of a core for an hour of audio, more with a channel, and up to 115 MB an hour on disk; a stopped job goes on where it was.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Input(Frozen):
     replay_share: float = Field(
         0.1, ge=0, le=0.9, allow_inf_nan=False, description="Share of training seconds that replay gets; 0.1 is usual."
     )
+    alpha: float = Field(1.0, ge=0, le=1, allow_inf_nan=False, description="Train locales, then their sources, share by hours**alpha.")
     utterances_per_shard: int = Field(200, ge=1, le=10_000, description="About 200 mixes well.")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Order of the utterances and what they draw.")
     channel: tuple[Chain, ...] = Field((), max_length=8, description="Chains for the train manifests.")
@@ -69,7 +70,7 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
                          next_step="pass fewer manifests, or ask the person to raise max_disk_gb in asrtune.toml.")  # fmt: skip
     wanted = make_request(
         facts, request.replay_share, utterances_per_shard=request.utterances_per_shard, seed=request.seed, folder=ws.home / "shards",
-        channels=channels, shar=request.shar,
+        channels=channels, shar=request.shar, alpha=request.alpha,
     )  # fmt: skip
     job = submit(ws, "build_shards", wanted)
     hours, rows = sum(f.seconds for f in facts) / 3600, sum(f.rows for f in facts)

@@ -4,7 +4,7 @@ Use it before build_shards on every new data set, and again after corrections; n
 language tags use validate_language_tags. It finds missing, broken, silent, clipped or upsampled audio, wrong durations, text in another style
 than the base model's, characters its tokenizer lacks, duplicates and text that does not fit its audio. It returns the verdict READY, NEEDS FIX
 or UNUSABLE, hours by locale and rate, what duration filters would drop, and findings with complete counts and the first lines of each.
-Cost: all audio is decoded, about an hour of audio in 10 to 20 seconds on one core; sample=500 looks at every k-th row instead.
+Cost: all audio is decoded, an hour of audio in a few seconds of a core; sample=500 looks at every k-th row instead.
 """
 
 from __future__ import annotations
