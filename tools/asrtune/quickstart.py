@@ -36,7 +36,7 @@ MARGIN_POINTS = 3.0
 REPLAY_SHARE = 0.65
 STEPS = 250
 PEAK_LR = 2e-4
-ALPHA = 0.6
+ALPHA = 0.85
 """How far to go from the base to the tuned weights: most of the gain, and what the guards lost on the way comes back (docs/log.md)."""
 CONTEXTS = ((56, 0), (56, 3), (56, 13))
 BATCH = 32
