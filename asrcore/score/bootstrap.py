@@ -181,9 +181,9 @@ def draws(rates: Floats, errors: NDArray[np.int64], words: NDArray[np.int64], cl
 
 def _skewness(errors: NDArray[np.int64], words: NDArray[np.int64], clusters: Clusters) -> float:
     """Skewness of the clusters' errors less what their words would let expect; 0 when no cluster differs."""
-    wrong: Floats = np.bincount(clusters.index, weights=errors, minlength=clusters.count)
-    size: Floats = np.bincount(clusters.index, weights=words, minlength=clusters.count)
-    surplus = wrong - size * (wrong.sum() / size.sum())
+    wrong = np.bincount(clusters.index, weights=errors, minlength=clusters.count).astype(np.float64)
+    size = np.bincount(clusters.index, weights=words, minlength=clusters.count).astype(np.float64)
+    surplus: Floats = wrong - size * (wrong.sum() / size.sum())
     spread = float(np.mean(surplus**2)) ** 1.5
     return float(np.mean(surplus**3)) / spread if spread else 0.0
 
