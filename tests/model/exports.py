@@ -36,6 +36,13 @@ def request_for(sets: Mapping[str, Path], out: Path, target: str, checkpoint: Pa
     return ExportRequest.model_validate(values | changes)
 
 
+def exported(sets: Mapping[str, Path], folder: Path, target: str) -> tuple[Path, Any]:
+    """The artefact of the embedded base at all contexts, and the export's result."""
+    from asrcore.model import export
+
+    return folder / "out", export.run(request_for(sets, folder / "out", target, att_contexts=ALL_CONTEXTS), Reporter(folder))
+
+
 def no_prompt(model: Any) -> None:
     """The prompt layer is there, but hears no prompt."""
     import torch

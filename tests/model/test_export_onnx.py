@@ -11,7 +11,7 @@ import pytest
 
 from asrcore.errors import AsrtuneError, ToolFault
 from asrcore.jobs.child import Reporter
-from tests.model.exports import ALL_CONTEXTS, no_prompt, one_weight, refused_when_damaged, request_for, unpacked
+from tests.model.exports import ALL_CONTEXTS, exported, no_prompt, one_weight, refused_when_damaged, request_for, unpacked
 
 pytestmark = pytest.mark.heavy
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
@@ -24,10 +24,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def made(sets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    from asrcore.model import export
-
-    folder = tmp_path_factory.mktemp("export")
-    return folder / "out", export.run(request_for(sets, folder / "out", "onnx", att_contexts=ALL_CONTEXTS), Reporter(folder))
+    return exported(sets, tmp_path_factory.mktemp("export"), "onnx")
 
 
 def test_the_graphs_say_the_same_words_as_the_stream_at_every_chunk_size(made: tuple[Path, Any]) -> None:

@@ -15,7 +15,7 @@ from asrcore.errors import ToolFault
 from asrcore.jobs.child import Reporter
 from asrcore.locales import PROMPT_DICTIONARY
 from asrcore.manifest import load_rows
-from tests.model.exports import ALL_CONTEXTS, refused_when_damaged, request_for, unpacked
+from tests.model.exports import ALL_CONTEXTS, exported, refused_when_damaged, request_for, unpacked
 
 pytestmark = pytest.mark.heavy
 
@@ -27,10 +27,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def made(sets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    from asrcore.model import export
-
-    folder = tmp_path_factory.mktemp("export")
-    return folder / "out", export.run(request_for(sets, folder / "out", "transformers", att_contexts=ALL_CONTEXTS), Reporter(folder))
+    return exported(sets, tmp_path_factory.mktemp("export"), "transformers")
 
 
 def test_the_folder_says_the_same_words_at_every_chunk_size_in_three_locales_and_in_auto(made: tuple[Path, Any]) -> None:
