@@ -5,6 +5,8 @@ Part of the contract in `asrcore.requests`, which uses them; a module of its own
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from asrcore.results import Frozen
@@ -31,11 +33,37 @@ class ChannelPlan(Frozen):
     noise: tuple[NoiseRef, ...] = ()
 
 
+OpusKbits = Literal[0, 16, 24, 32, 48, 64]
+"""kbit/s of lossy shards; 0 keeps them lossless."""
+
+
+class OpusLoss(Frozen):
+    """What Opus took from shards and what it left. Training then hears other samples than the recordings hold."""
+
+    kbits: OpusKbits
+    bytes: int = Field(description="Of all tars.")
+    snr_db: float | None = Field(description="Energy of the audio over that of its change by the codec; null where every file was such Opus before.")
+
+
 class SharFiles(Frozen):
     """The same utterances in Lhotse's Shar layout, paths relative to the shards folder."""
 
     cuts: str
     recording: str
+
+
+class InspectRequest(Frozen):
+    """A full inspection that takes too long for one call. Its result is the `InspectReport` of the data room."""
+
+    manifest: str
+    sha256: str
+    """Of the manifest: another content is another job."""
+    base: str
+    base_name: str
+    sample: int = Field(default=0, ge=0)
+    heard: str = ""
+    """File of an independent recogniser's transcripts."""
+    roots: tuple[str, ...]
 
 
 class LhotseCutsRequest(Frozen):

@@ -1,7 +1,7 @@
 """NeMo manifests: JSON lines, one utterance a row, read as a stream.
 
 What is read: the fields of `Utterance`, four common aliases (with a warning), free extras (kept). What is refused, always with the line:
-bad JSON, a byte order mark (NeMo's reader fails on it), invalid UTF-8, missing or ill-typed fields, empty text, two ids alike,
+bad JSON, a line over 1 MiB (never held in memory), a byte order mark (NeMo's reader fails on it), invalid UTF-8, missing or ill-typed fields, empty text, two ids alike,
 `lang` that contradicts `target_lang` (traps 3.2, 3.3). Rows marked `_skipme` may have empty text; readers leave them out.
 
 Memory: one row, and the ids seen so far (about 150 bytes each).
@@ -20,7 +20,7 @@ from typing import Annotated, Any, NamedTuple, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from asrcore import io
-from asrcore.errors import NotReadyError, Problem, UsageError
+from asrcore.errors import NotReadyError, Problem, UsageError, identifier
 from asrcore.requests import ManifestRef
 
 ALIASES = {
@@ -37,7 +37,10 @@ SKIP_MARK = "_skipme"
 NEMO_PATTERN = re.compile(r"[(){}\[\]<>]|_OP_|_CL_")
 """What NeMo's Lhotse loader expands in a path instead of opening it (NeMo 3.0, common/data/lhotse/nemo_adapters.py)."""
 
-_MOST_FIELD = 200
+MAX_LINE_BYTES = 1 << 20
+"""Bytes of the longest line that is read; longer ones are no utterance."""
+
+_MOST_NAME, _MOST_FIELD = 200, 1000
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -71,15 +74,23 @@ class Utterance(BaseModel):
         return bool((self.model_extra or {}).get(SKIP_MARK, False))
 
     def free_fields(self) -> dict[str, str]:
-        """Scalar extras as text, each capped at 200 characters: what a score can be split by."""
-        extra = self.model_extra or {}
-        return {name[:_MOST_FIELD]: str(value)[:_MOST_FIELD] for name, value in extra.items() if isinstance(value, str | int | float)}
+        """Scalar extras as text, each capped at 1,000 characters: what a score can be split by. Lists of scalars are joined with spaces."""
+        texts = {name: _as_text(value) for name, value in (self.model_extra or {}).items()}
+        return {name[:_MOST_NAME]: text[:_MOST_FIELD] for name, text in texts.items() if text is not None}
 
     def to_row(self) -> dict[str, Any]:
         """The row as written: `lang` equal to `target_lang`, no null and no zero offset, extras last."""
         known = {name: getattr(self, name) for name in type(self).model_fields}
         known["lang"] = self.target_lang
         return {k: v for k, v in known.items() if v is not None and not (k == "offset" and v == 0)} | (self.model_extra or {})
+
+
+def _as_text(value: object) -> str | None:
+    """A scalar, or the scalars of a list; None for what is neither."""
+    if isinstance(value, list):
+        found = [str(one) for one in cast("list[object]", value) if isinstance(one, str | int | float)]
+        return " ".join(found) or None
+    return str(value) if isinstance(value, str | int | float) else None
 
 
 class Row(NamedTuple):
@@ -138,7 +149,7 @@ def rows_at(path: Path, lines: Iterable[int], positions: array[int] | Mapping[in
     with open(path, "rb") as file:
         for line in lines:
             file.seek(positions[line - 1])
-            row = reader.row(line, file.readline())
+            row = reader.row(line, file.readline(MAX_LINE_BYTES + 1))
             if row is not None:
                 rows.append(row)
     refuse_errors(path, problems)
@@ -153,12 +164,14 @@ def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
 
 
 def manifest_ref(path: Path, name: str | None = None) -> ManifestRef:
-    """The manifest by content. `name` defaults to the file's stem, or its folder's name for a plain `manifest.json`."""
+    """The manifest by content. `name` defaults to the file's stem, or its folder's name for a plain `manifest.json`, as an identifier: names of sets
+    stand in sentences, and a file may be named like one.
+    """
     path = path.resolve()
     if not path.is_file():
         raise UsageError("manifest_missing", f"there is no manifest file at {path}.", next_step="pass the path of a JSON-lines manifest.")
     return ManifestRef(
-        name=name or (path.parent.name if path.stem == "manifest" and path.parent.name else path.stem),
+        name=name or identifier(path.parent.name if path.stem == "manifest" and path.parent.name else path.stem),
         path=str(path),
         sha256=io.sha256_file(path),
     )
@@ -171,15 +184,21 @@ def below(path: Path, roots: Iterable[Path]) -> bool:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
-    position = 0
+    """Number, byte position and bytes of each line; of one that is too long only the first MAX_LINE_BYTES + 1."""
+    position = number = 0
     try:
         with open(path, "rb") as file:
-            for number, raw in enumerate(file, 1):
+            while raw := file.readline(MAX_LINE_BYTES + 1):
+                number += 1
                 yield number, position, raw
                 position += len(raw)
+                while len(raw) > MAX_LINE_BYTES and not raw.endswith(b"\n"):
+                    if not (raw := file.readline(MAX_LINE_BYTES + 1)):
+                        break
+                    position += len(raw)
     except OSError as error:
         raise NotReadyError("manifest_unreadable", f"{path} cannot be read ({error.strerror}).",
-                            next_step="pass the path of a readable JSON-lines manifest.") from error  # fmt: skip
+                            next_step="pass the path of a readable JSON-lines manifest; import_dataset makes one of a folder.") from error  # fmt: skip
 
 
 class _Reader:
@@ -212,6 +231,9 @@ class _Reader:
         return Row(line, utterance, self.folder / utterance.audio_filepath)
 
     def _fields(self, line: int, raw: bytes) -> dict[str, Any] | None:
+        if len(raw) > MAX_LINE_BYTES:
+            self.report("manifest_line_too_long", f"the line is longer than {MAX_LINE_BYTES:,} bytes", line, "write one utterance a line")
+            return None
         if raw.startswith(_BOM):
             self.report(
                 "manifest_bom",

@@ -19,6 +19,7 @@ import numpy as np
 import soundfile as sf
 
 from asrcore.audio import Samples
+from asrcore.data import opus
 from asrcore.data.channel import Step, StepName
 from asrcore.errors import EnvironmentFault, ToolFault
 
@@ -46,7 +47,7 @@ def through(samples: Samples, step: Step) -> Samples:
     if step.name == "amr":
         heard = _amr(samples, step.low)
     elif step.name == "opus":
-        heard = _libsndfile(samples, "OGG", "OPUS", compression_level=_opus_level(step.low))
+        heard = _libsndfile(samples, "OGG", "OPUS", compression_level=opus.level(step.low))
     elif step.name == "g726":
         heard = _libsndfile(samples, "AU", _G726[step.low])
     else:
@@ -73,11 +74,6 @@ def _libsndfile(samples: Samples, container: str, subtype: str, **form: Any) -> 
     sf.write(buffer, samples, RATE, format=container, subtype=subtype, **form)
     buffer.seek(0)
     return np.asarray(sf.read(buffer, dtype="float32")[0], dtype=np.float32)
-
-
-def _opus_level(kbits: float) -> float:
-    """libsndfile's compression level for a bit rate of one channel: rate = 6 + 250 * (1 - level) kbit/s (libsndfile 1.2, ogg_opus.c)."""
-    return 1 - (kbits - 6) / 250
 
 
 def _amr(samples: Samples, kbits: float) -> Samples:

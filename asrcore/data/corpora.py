@@ -31,6 +31,7 @@ class Corpus(Frozen):
     licence: str
     get: str = Field(description="How to get it; nothing is downloaded by asrtune.")
     format: Format = Field(description="The format to pass to import_dataset.")
+    needs: dict[str, str] = Field(description="Its other arguments for import_dataset, each with what to pass.")
     in_base_training: bool = Field(description="Whether the base model was trained on it, by its card.")
     watch_out: str
     sources: tuple[str, ...] = Field(min_length=1)

@@ -66,10 +66,10 @@ class Findings:
             self.add(problem.code, problem.severity, problem.line, problem.message, problem.fix)
         problems.clear()
 
-    def regrade(self, code: str, severity: Severity) -> None:
-        """Changes the severity of a code where only the share of rows tells how bad it is."""
-        for (held, _), entry in self._entries.items():
-            if held == code:
+    def regrade(self, code: str, severity: Severity, about: str | None = None) -> None:
+        """Changes the severity of a code (about one thing, or all of it) where only the share of rows tells how bad it is."""
+        for (held, subject), entry in self._entries.items():
+            if held == code and about in (None, subject):
                 entry.severity = severity
 
     def count(self, code: str) -> int:

@@ -14,7 +14,7 @@ MIN_WORDS = 4
 MIN_CHARACTERS = 8
 """Shorter sentences recur by nature ("yes, please"), so they tell nothing about where a recording comes from."""
 
-_UNSPACED = frozenset({"zh", "ja", "th", "km"})
+UNSPACED = frozenset({"zh", "ja", "th", "km"})
 
 
 def sentence(text: str) -> str:
@@ -24,14 +24,14 @@ def sentence(text: str) -> str:
 
 def telling(plain: str, locale: str) -> bool:
     """Whether a sentence (as `sentence` gives it) is long enough that the same one twice is no chance."""
-    if language(locale) in _UNSPACED:
+    if language(locale) in UNSPACED:
         return len(plain) - plain.count(" ") >= MIN_CHARACTERS
     return plain.count(" ") + 1 >= MIN_WORDS
 
 
 def grams(plain: str, locale: str) -> list[int]:
     """Hashes of all sequences of GRAM_WORDS words. Valid in this process only: Python salts its string hashes."""
-    unspaced = language(locale) in _UNSPACED
+    unspaced = language(locale) in UNSPACED
     units: Sequence[str] = plain.replace(" ", "") if unspaced else plain.split()
     size = GRAM_CHARACTERS if unspaced else GRAM_WORDS
     return [hash(tuple(units[n : n + size])) for n in range(len(units) - size + 1)]

@@ -20,17 +20,17 @@ import numpy as np
 import soundfile as sf
 
 from asrcore import audio, io
-from asrcore.data import shar
+from asrcore.data import opus, shar
 from asrcore.data.channel_sound import Channel
 from asrcore.data.pool import stop_if_asked
 from asrcore.data.tar import TarWriter
-from asrcore.data_requests import SharFiles
+from asrcore.data_requests import OpusKbits, SharFiles
 from asrcore.errors import NotReadyError, Problem
 from asrcore.manifest import Row, rows_at
 from asrcore.requests import ShardFile
 from asrcore.results import Frozen
 
-_COPIED = ("WAV", "WAVEX", "FLAC")
+_COPIED = {"WAV": ".wav", "WAVEX": ".wav", "FLAC": ".flac"}
 _BARE_PCM = frozenset(f"{form}/{subtype}" for form in ("WAV", "WAVEX") for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32"))
 
 
@@ -40,8 +40,11 @@ class ShardRecord(Frozen):
     file: ShardFile
     manifest_sha256: str
     seconds_by_locale: dict[str, float]
+    tar_bytes: int
     shar_sha256: tuple[str, str] | None = None
     """Of the cuts and the recordings, where the shard has a Shar twin."""
+    opus: tuple[float, float] | None = None
+    """Energy of the audio that was made Opus, and of its change by that; None in lossless shards."""
 
     @property
     def digests(self) -> dict[str, str]:
@@ -53,12 +56,13 @@ class ShardRecord(Frozen):
 
 
 class Packing(NamedTuple):
-    """How the rows of one manifest are packed. `shar`: with a twin in Lhotse's Shar layout."""
+    """How the rows of one manifest are packed. `shar`: with a twin in Lhotse's Shar layout. `opus`: lossy, in kbit/s; 0: lossless."""
 
     source: str
     manifest: str
     channel: Channel | None = None
     shar: bool = False
+    opus: OpusKbits = 0
 
 
 class Task(NamedTuple):
@@ -89,6 +93,9 @@ class Member(NamedTuple):
     seconds: float
     fields: Mapping[str, str] = {}
     """What the simulated channel adds to the row."""
+    energy: float = 0.0
+    error: float = 0.0
+    """Sums of squares: of the samples that were made Opus, and of what that changed in them."""
 
 
 class _NotWritten(Exception):
@@ -116,6 +123,7 @@ def write_shard(folder: Path, root: Path, number: int, packing: Packing, rows: I
     """
     tar, lines = folder / f"audio_{number}.tar", list[dict[str, Any]]()
     seconds: dict[str, float] = defaultdict(float)
+    energy = error = 0.0
     bad = len(problems)
     try:
         with io.atomic_file(tar) as file:
@@ -125,6 +133,7 @@ def write_shard(folder: Path, root: Path, number: int, packing: Packing, rows: I
                     archive.add(member.name, member.data)
                 lines.append(shard_row(row, member, number))
                 seconds[row.utterance.target_lang] += member.seconds
+                energy, error = energy + member.energy, error + member.error
             if len(problems) > bad:
                 raise _NotWritten
             digest = archive.close()
@@ -138,7 +147,7 @@ def write_shard(folder: Path, root: Path, number: int, packing: Packing, rows: I
                      seconds=round(sum(seconds.values()), 6),
                      shar=SharFiles(cuts=str(twin.files[0].relative_to(root)), recording=str(twin.files[1].relative_to(root))) if twin else None)  # fmt: skip
     record = ShardRecord(file=done, manifest_sha256=hashlib.sha256(text).hexdigest(), seconds_by_locale={k: round(v, 6) for k, v in seconds.items()},
-                         shar_sha256=twin.sha256 if twin else None)  # fmt: skip
+                         tar_bytes=archive.size, shar_sha256=twin.sha256 if twin else None, opus=(energy, error) if packing.opus else None)  # fmt: skip
     io.write_json(record_path(folder, number), record)
     return record
 
@@ -166,19 +175,36 @@ def record_path(folder: Path, number: int) -> Path:
 def member(packing: Packing, row: Row) -> Member:
     """Audio of one row: the file's own bytes when they are 16 kHz mono WAV or FLAC and the row is all of it, else 16-bit FLAC at 16 kHz.
 
-    What a simulated channel changes is always FLAC. Raises what `decode_row` raises, and what `Channel.play` raises.
+    With `packing.opus`, Opus in place of WAV and FLAC: such a file is not encoded twice. What a simulated channel changes is always encoded anew.
+    Raises what `decode_row` raises, and what `Channel.play` and `opus.encode` raise.
     """
     drawn = packing.channel.draw(row) if packing.channel is not None else None
     name, fields = member_name(packing.source, row.line, row.utterance.id), drawn.fields if drawn is not None else {}
     if packing.channel is not None and drawn is not None and drawn.steps:
         samples = decode_row(row)[2]
-        return Member(f"{name}.flac", flac(packing.channel.play(samples, drawn)), len(samples) / audio.MODEL_RATE, fields)
+        return _encoded(packing, name, packing.channel.play(samples, drawn), fields)
     info = audio.probe(row.audio)
-    if info.rate == audio.MODEL_RATE and info.channels == 1 and info.format.split("/")[0] in _COPIED and _whole(row, info):
-        seconds = _seconds_of_copy(row, info)
-        return Member(f"{name}.flac" if info.format.startswith("FLAC") else f"{name}.wav", row.audio.read_bytes(), seconds, fields)
-    samples = decode_row(row)[2]
-    return Member(f"{name}.flac", flac(samples), len(samples) / audio.MODEL_RATE, fields)
+    suffix = _suffix_of_copy(packing, info)
+    if suffix is not None and _whole(row, info):
+        return Member(name + suffix, row.audio.read_bytes(), _seconds_of_copy(row, info), fields)
+    return _encoded(packing, name, decode_row(row)[2], fields)
+
+
+def _suffix_of_copy(packing: Packing, info: audio.AudioInfo) -> str | None:
+    """None where the file is not in the form that the shards are in."""
+    if info.rate != audio.MODEL_RATE or info.channels != 1:
+        return None
+    if packing.opus:
+        return opus.SUFFIX if info.format == opus.FORMAT else None
+    return _COPIED.get(info.format.split("/")[0])
+
+
+def _encoded(packing: Packing, name: str, samples: audio.Samples, fields: Mapping[str, str]) -> Member:
+    seconds = len(samples) / audio.MODEL_RATE
+    if not packing.opus:
+        return Member(f"{name}.flac", flac(samples), seconds, fields)
+    made = opus.encode(samples, packing.opus)
+    return Member(name + opus.SUFFIX, made.data, seconds, fields, made.energy, made.error)
 
 
 def decode_row(row: Row) -> tuple[audio.AudioInfo, bool, audio.Samples]:

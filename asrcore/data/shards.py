@@ -6,13 +6,14 @@
     shards_<id>/<source>/shar/             the same utterances in Lhotse's Shar layout, where asked for
 
 Work goes on in a hidden folder beside the final one, which appears by a single rename. Finished shards stay there with their digests, so a
-later attempt writes only what is missing. Large sets are written by several processes, a shard each; the bytes are the same. No row is lost: `_skipme`
-rows are counted, and a row with bad audio fails the job with all such rows listed. Memory: about 170 bytes a row while a manifest is read, 16
+later attempt writes only what is missing. Large sets are written by several processes or the workers of a Dask cluster, a shard each; the bytes are the
+same. No row is lost: `_skipme` rows are counted, and a row with bad audio fails the job with all such rows listed. Memory: about 170 bytes a row while a manifest is read, 16
 afterwards; for each process about 80 MB, the rows of one shard and the audio of one utterance.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import re
@@ -20,15 +21,17 @@ import shutil
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from asrcore import io
 from asrcore.data.channel_sound import Channel
+from asrcore.data.cluster import on_workers
 from asrcore.data.pool import cores, in_processes
 from asrcore.data.shard_files import Outcome, Packing, ShardRecord, Task, do
-from asrcore.data.shard_request import FLAC_BYTES_PER_SECOND
+from asrcore.data.shard_request import bytes_per_second
+from asrcore.data_requests import OpusKbits, OpusLoss
 from asrcore.errors import NotReadyError, Problem, ToolFault
 from asrcore.fingerprint import SUMS, check_ref, require_unchanged
 from asrcore.jobs import child
@@ -42,6 +45,7 @@ MAX_PROBLEMS = 1_000
 """Bad rows listed in an error; its message has the full count."""
 WAV_BYTES_PER_SECOND = 130_000
 """Upper bound for 64-bit WAV at 16 kHz mono."""
+OPUS_SUFFIXES = frozenset({".ogg", ".oga", ".opus"})
 BYTES_PER_ROW = 4_096
 PARALLEL_FROM_S = 3_600.0
 """Seconds of audio from which several processes write shards."""
@@ -70,10 +74,11 @@ class _Source(NamedTuple):
 def run(request: ShardsRequest, reporter: Progress, workers: int | None = None) -> ShardsResult:
     """Builds the shards, or returns those that stand at `request.out` already after verifying them.
 
-    `workers`: processes that write shards; None: one a core from an hour of audio on, else this one alone. The bytes do not depend on it.
+    `workers`: processes that write shards; None: one a core from an hour of audio on, else this one alone. With `request.scheduler` they are those of
+    that cluster instead. The bytes do not depend on it.
 
     Raises `fingerprint_mismatch`, `manifest_invalid`, `source_empty`, `shards_bad_rows`, `shards_damaged`, `disk_full`; with a channel also
-    `encoder_missing`, `encoder_failed`, `noise_unreadable`; with several workers `worker_died`.
+    `encoder_missing`, `encoder_failed`, `noise_unreadable`; with several workers `worker_died`; with a scheduler what `on_workers` raises.
     """
     out = Path(request.out)
     if out.exists():
@@ -124,7 +129,7 @@ def verify_shards(root: Path) -> list[Problem]:
 
 def _read(spec: ShardSource, request: ShardsRequest) -> _Source:
     path = Path(spec.manifest.path)
-    packing = Packing(spec.name, str(path), Channel(spec.channel, request.seed) if spec.channel is not None else None, request.shar)
+    packing = Packing(spec.name, str(path), Channel(spec.channel, request.seed) if spec.channel is not None else None, request.shar, request.opus)
     problems: list[Problem] = []
     lines = array("Q")
     need = skipped = 0
@@ -135,7 +140,7 @@ def _read(spec: ShardSource, request: ShardsRequest) -> _Source:
             continue
         lines.append(row.line)
         seconds += row.utterance.duration
-        need += _need(row) * (2 if request.shar else 1)
+        need += _need(row, request.opus) * (2 if request.shar else 1)
     refuse_errors(path, problems)
     if not lines:
         raise NotReadyError("source_empty", f"{path} holds no row to train on ({skipped} are marked {SKIPPED}).",
@@ -144,14 +149,13 @@ def _read(spec: ShardSource, request: ShardsRequest) -> _Source:
     return _Source(spec, packing, lines, row_positions(path), need, seconds, skipped)
 
 
-def _need(row: Row) -> int:
-    """Upper bound of a row's bytes in a tar: 16-bit FLAC, or a copy of the file unless it is too large for that, so a longer recording."""
-    seconds = row.utterance.duration
-    try:
-        size = row.audio.stat().st_size
-    except OSError:
-        size = 0  # found and listed when the row is packed
-    return max(round(seconds * FLAC_BYTES_PER_SECOND), size if size <= seconds * WAV_BYTES_PER_SECOND else 0) + BYTES_PER_ROW
+def _need(row: Row, opus: OpusKbits) -> int:
+    """Upper bound of a row's bytes in a tar: 16-bit FLAC or Opus, or a copy of the file unless it is too large for that, so a longer recording."""
+    seconds, size = row.utterance.duration, 0
+    if not opus or row.audio.suffix.lower() in OPUS_SUFFIXES:
+        with suppress(OSError):  # found and listed when the row is packed
+            size = row.audio.stat().st_size
+    return max(round(seconds * bytes_per_second(opus)), size if size <= seconds * WAV_BYTES_PER_SECOND else 0) + BYTES_PER_ROW
 
 
 def _write_all(request: ShardsRequest, sources: list[_Source], staging: Path, reporter: Progress, workers: int) -> dict[str, list[ShardRecord]]:
@@ -160,7 +164,7 @@ def _write_all(request: ShardsRequest, sources: list[_Source], staging: Path, re
     total, done = sum(len(s.lines) for s in sources), 0
     reporter.event("shards", 0, total)
     tasks = (task._replace(check_only=bool(problems)) for source in sources for task in _tasks(source, request, staging))
-    with closing(_done(tasks, workers, reporter.stop_if_asked)) as finished:
+    with closing(_done(request, tasks, staging, workers, reporter.stop_if_asked)) as finished:
         for task, outcome in finished:
             if outcome.record is not None:
                 records[task.packing.source].append(outcome.record)
@@ -180,8 +184,10 @@ def _tasks(source: _Source, request: ShardsRequest, staging: Path) -> Iterator[T
         yield Task(source.packing, staging / source.spec.name, staging, number, places)
 
 
-def _done(tasks: Iterator[Task], workers: int, tick: Callable[[], None]) -> Generator[tuple[Task, Outcome]]:
-    if workers > 1:
+def _done(request: ShardsRequest, tasks: Iterator[Task], staging: Path, workers: int, tick: Callable[[], None]) -> Generator[tuple[Task, Outcome]]:
+    if request.scheduler:
+        yield from on_workers(do, tasks, request.scheduler, staging, tick)
+    elif workers > 1:
         yield from in_processes(do, tasks, workers, tick)
     else:
         yield from ((task, do(task, tick)) for task in tasks)
@@ -204,7 +210,14 @@ def _result(request: ShardsRequest, sources: list[_Source], records: dict[str, l
         ))  # fmt: skip
     weights = loader_weights([(s.share, s.seconds / s.utterances) for s in made])
     weighted = tuple(s.model_copy(update={"weight": w}) for s, w in zip(made, weights, strict=True))
-    return ShardsResult(shards_id=out.name, root=str(out), sources=weighted, skipped={SKIPPED: sum(s.skipped for s in sources)})
+    return ShardsResult(shards_id=out.name, root=str(out), sources=weighted, skipped={SKIPPED: sum(s.skipped for s in sources)},
+                        opus=_loss(request, [r for own in records.values() for r in own]) if request.opus else None)  # fmt: skip
+
+
+def _loss(request: ShardsRequest, records: list[ShardRecord]) -> OpusLoss:
+    energy, error = (math.fsum(r.opus[part] for r in records if r.opus is not None) for part in (0, 1))
+    snr = round(10 * math.log10(energy / error), 1) if energy > 0 and error > 0 else None
+    return OpusLoss(kbits=request.opus, bytes=sum(r.tar_bytes for r in records), snr_db=snr)
 
 
 def loader_weights(shares: list[tuple[float, float]]) -> list[float]:

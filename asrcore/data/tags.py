@@ -1,13 +1,15 @@
 """Language tags of a manifest against the checkpoint's own prompt dictionary (traps 3.3, 3.16).
 
 A tag outside the dictionary stops training; a tag of a slot that was never trained, or an alias that means another variety
-(`es` is es-US, `pt` is pt-PT, `no` is not `nb`), gives garbled output without any error.
+(`es` is es-US, `pt` is pt-PT, `no` is not `nb`), gives garbled output without any error. So do a text in another language than its tag, and tags that
+change within one speaker or one recording without the language changing. Memory: about 150 bytes a row, for the tags of recordings.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -17,6 +19,7 @@ from pydantic import Field
 from asrcore import locales
 from asrcore.checkpoint import CheckpointInfo
 from asrcore.data.findings import Finding, Findings, Verdict
+from asrcore.data.text_language import PACKAGE, TextLanguages, installed
 from asrcore.errors import Problem, Severity, clean_text
 from asrcore.manifest import Row, scan_rows
 from asrcore.results import Frozen
@@ -27,6 +30,10 @@ MIN_LETTERS = 4
 """Texts with fewer letters are too short to tell their script."""
 MIN_SCRIPT_SHARE = 0.5
 """Share of letters in the locale's script under which a row is held for mistagged; loan words and names stay far above."""
+OTHER_LANGUAGE_SHARE = 0.5
+"""Share of a tag's told texts in other languages from which on the tag is wrong, not the row: an error."""
+LEAST_TOLD = 5
+"""Texts that must be told for that."""
 
 Status = Literal["ok", "alias", "adaptation", "untrained", "unknown", "auto"]
 
@@ -53,6 +60,9 @@ class TagUse(Frozen):
     hours: float
     script_share: float | None = Field(
         description="Share of letters in the locale's script, 0 to 1; null without letters or for an unknown tag."
+    )
+    text_languages: dict[str, float] = Field(
+        default_factory=dict, description="Shares of the texts whose language is sure (of the first 20,000), by language; the largest three."
     )
     first_line: int
     untrusted_text: str = Field("", description="An unknown tag as it stands in the manifest, cleaned.")
@@ -98,7 +108,11 @@ class TagChecker:
     def __init__(self, prompts: Mapping[str, int], findings: Findings) -> None:
         self.prompts = prompts
         self.findings = findings
+        self.languages = TextLanguages() if installed() else None
         self._remarks: dict[str, tuple[Remark, ...]] = {}
+        self._others: Counter[str] = Counter()
+        self._speakers: dict[int, str] = {}
+        self._recordings: dict[int, str] = {}
 
     def check(self, row: Row) -> ScriptCount:
         """Adds the findings of one row; returns its letters (none for a tag without a script)."""
@@ -107,13 +121,44 @@ class TagChecker:
             self._remarks[tag] = tuple(_remarks(tag, self.prompts))
         for code, severity, message, fix, about in self._remarks[tag]:
             self.findings.add(code, severity, row.line, message, fix, about)
+        self._check_mixed(row)
         if tag == locales.AUTO or tag not in self.prompts:
             return ScriptCount(0, 0)
         script = count_script(text, tag)
         if script.letters >= MIN_LETTERS and script.own < MIN_SCRIPT_SHARE * script.letters:
             self.findings.add("script_mismatch", "error", row.line, f"most letters are not {' or '.join(scripts(tag)).title()}, the script of {tag}",
                               "correct the tag or the text of these rows", tag)  # fmt: skip
+        elif self.languages is not None and (other := self.languages.other(text, tag)):
+            self._others[tag] += 1
+            self.findings.add("text_language", "warning", row.line, f"the text reads as {other}, not as {tag}",
+                              "correct the tag or the text of these rows", tag)  # fmt: skip
         return script
+
+    def _check_mixed(self, row: Row) -> None:
+        """Tags are compared with the first of their speaker and recording."""
+        tag, utterance = row.utterance.target_lang, row.utterance
+        if utterance.speaker is not None and self._speakers.setdefault(hash((utterance.speaker, utterance.source)), tag) != tag:
+            self.findings.add("tags_mixed_speaker", "warning", row.line, "the speaker has rows of another tag further up",
+                              "correct the tag, unless the person does speak both")  # fmt: skip
+        if self._recordings.setdefault(hash(str(row.audio)), tag) != tag:
+            self.findings.add("tags_mixed_recording", "warning", row.line, "a piece of the same recording has another tag further up",
+                              "correct the tag, unless the language does change there")  # fmt: skip
+
+    def finish(self) -> None:
+        """Judges what only the whole set tells."""
+        if self.languages is None:
+            self.findings.add("text_language_unchecked", "info", None, f"the language of the texts was not judged: {PACKAGE} is not installed",
+                              'pip install "asrtune[language]", then call again')  # fmt: skip
+            return
+        for tag, others in self._others.items():
+            told = self.languages.counts[tag].total()
+            if told >= LEAST_TOLD and others > OTHER_LANGUAGE_SHARE * told:
+                self.findings.regrade("text_language", "error", tag)
+
+    def text_languages(self, tag: str) -> dict[str, float]:
+        """Shares of the languages that the texts of a tag were surely written in, the largest three."""
+        counts = self.languages.counts[tag] if self.languages is not None else Counter[str]()
+        return {name: round(count / counts.total(), 4) for name, count in counts.most_common(3)}
 
 
 def check_tags(manifest: Path, base: CheckpointInfo, base_name: str) -> TagReport:
@@ -129,8 +174,9 @@ def check_tags(manifest: Path, base: CheckpointInfo, base_name: str) -> TagRepor
             continue
         uses.setdefault(row.utterance.target_lang, _Use(row.line)).add(row.utterance.duration, checker.check(row))
     findings.drain(problems)
+    checker.finish()
     described = [
-        _describe(tag, use, base.prompt_dictionary) for tag, use in sorted(uses.items(), key=lambda item: (-item[1].rows, item[0]))
+        _describe(tag, use, base.prompt_dictionary, checker.text_languages(tag)) for tag, use in sorted(uses.items(), key=lambda item: (-item[1].rows, item[0]))
     ]
     _report_shared_slots(described, findings)
     return TagReport(verdict=findings.verdict(rows - skipped), manifest=str(manifest), base=base_name, rows=rows, skipped=skipped,
@@ -196,14 +242,15 @@ def _remarks(tag: str, prompts: Mapping[str, int]) -> Iterator[Remark]:
                      "serve with a lang_tag_pattern for three letters; asrtune's own scoring strips it", tag)  # fmt: skip
 
 
-def _describe(tag: str, use: _Use, prompts: Mapping[str, int]) -> TagUse:
+def _describe(tag: str, use: _Use, prompts: Mapping[str, int], text_languages: dict[str, float]) -> TagUse:
     state = status(tag, prompts)
     known = state not in ("unknown", "auto")
     full = canonical(tag, prompts) if known else None
     return TagUse(
         tag=tag if state != "unknown" else None, status=state, slot=prompts.get(tag), canonical=full, tier=locales.tier(full) if full else None,
         nearest=() if state in ("ok", "adaptation", "auto") else nearest_tags(tag, prompts), rows=use.rows, hours=round(use.seconds / 3600, 4),
-        script_share=round(use.own / use.letters, 4) if known and use.letters else None, first_line=use.first_line,
+        script_share=round(use.own / use.letters, 4) if known and use.letters else None, text_languages=text_languages,
+        first_line=use.first_line,
         untrusted_text=clean_text(tag, 40) if state == "unknown" else "",
     )  # fmt: skip
 

@@ -11,10 +11,12 @@ import sentencepiece
 from pydantic import Field
 
 from asrcore.data.findings import Findings
+from asrcore.data.sentences import UNSPACED
 from asrcore.locales import FRAME_MS
 from asrcore.manifest import Row
 from asrcore.results import Frozen
-from asrcore.text import LOCALE_TAG, character_name, style
+from asrcore.score.cell import REPEATS, longest_repeat
+from asrcore.text import LOCALE_TAG, character_name, language, style
 
 UNCASED_SHARE = 0.5
 """Share of texts in another style from which on the set teaches that style: an error, not a warning. Single words carry no mark of style."""
@@ -32,9 +34,10 @@ class UnknownCharacter(Frozen):
 
 
 class StyleShares(Frozen):
-    """Shares of rows, 0 to 1; null where the scripts of the set have no such thing. The base model writes 1, 1 and 0."""
+    """Shares of rows, 0 to 1; null where the scripts of the set have no such thing. The base model writes 1, 0, 1 and 0. Texts of `all_caps` are not `cased`."""
 
     cased: float | None
+    all_caps: float | None
     punctuated: float | None
     digits: float
 
@@ -48,7 +51,7 @@ class TranscriptCheck:
         self.unknown = int(self.tokenizer.unk_id())
         self.findings = findings
         self.characters: Counter[str] = Counter()
-        self.texts = self.digits = 0
+        self.texts = self.digits = self.capitals = 0
         self._styles = {"cased": [0, 0], "punctuated": [0, 0]}
         self._rates: dict[str, tuple[array[float], array[int]]] = {}
 
@@ -59,6 +62,7 @@ class TranscriptCheck:
         self.texts += 1
         self._check_style(text, locale, line)
         self._check_tokens(text, row.utterance.duration, line)
+        self._check_repeats(text, locale, line)
         letters = sum(not c.isspace() for c in LOCALE_TAG.sub("", text))
         rates, lines = self._rates.setdefault(locale, (array("d"), array("Q")))
         rates.append(letters / row.utterance.duration)
@@ -76,7 +80,8 @@ class TranscriptCheck:
             self.findings.regrade("text_digits", "error")
         self._check_rates()
         characters = tuple(UnknownCharacter(character=character_name(c), rows=n) for c, n in self.characters.most_common(SHOWN_CHARACTERS))
-        return StyleShares(cased=_rounded(shares["cased"]), punctuated=_rounded(shares["punctuated"]), digits=round(digits, 4)), characters
+        told = self._styles["cased"][1]
+        return StyleShares(cased=_rounded(shares["cased"]), all_caps=round(self.capitals / told, 4) if told else None, punctuated=_rounded(shares["punctuated"]), digits=round(digits, 4)), characters
 
     def _check_style(self, text: str, locale: str, line: int) -> None:
         found, add = style(text, locale), self.findings.add
@@ -85,8 +90,10 @@ class TranscriptCheck:
                 self._styles[name][0] += not value
                 self._styles[name][1] += 1
         if found.cased is False:
+            capitals = text.isupper()
+            self.capitals += capitals
             add("text_uncased", "warning", line, "text without mixed case; the base model writes case and would unlearn it",
-                "use the cased transcript of the corpus, or restore case")  # fmt: skip
+                "use the cased transcript of the corpus, or restore case", "all capitals" if capitals else "")  # fmt: skip
         if found.punctuated is False:
             add("text_unpunctuated", "warning", line, "text without punctuation; the base model writes it and would unlearn it",
                 "use the punctuated transcript of the corpus, or restore punctuation")  # fmt: skip
@@ -113,6 +120,13 @@ class TranscriptCheck:
         if len(ids) > math.ceil(seconds * 1000 / FRAME_MS):
             self.findings.add("text_too_dense", "warning", line, f"more tokens than {FRAME_MS} ms frames: the text is not of this audio, or the duration is wrong",
                               "check audio, duration and text of the rows")  # fmt: skip
+
+    def _check_repeats(self, text: str, locale: str, line: int) -> None:
+        """A phrase in a row again and again is what a recogniser writes when it loops, and a sign of a transcript that no person made."""
+        words = text.casefold().split() if language(locale) not in UNSPACED else text.replace(" ", "")
+        if len(words) >= REPEATS and len(words) - len(set(words)) >= REPEATS - 1 and longest_repeat(words) >= REPEATS:
+            self.findings.add("text_repeats", "warning", line, f"a phrase comes {REPEATS} times or more in a row, as a recogniser writes when it loops",
+                              "listen to these rows; correct or remove them")  # fmt: skip
 
     def _check_rates(self) -> None:
         """Outliers of characters a second within a locale, by median and median absolute deviation of the logarithm."""

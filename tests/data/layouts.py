@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tests.data.speech import noise, wav
 
@@ -126,10 +130,24 @@ def granary(folder: Path) -> dict[str, Any]:
     return {"source": str(folder / "el"), "audio_root": str(folder / "audio")}
 
 
+def hugging_face(folder: Path) -> dict[str, Any]:
+    """As `save_to_disk` and the hub write it, with the recordings inside."""
+    audio = [{"bytes": path.read_bytes(), "path": path.name} for path in clips(folder / "made")]
+    shutil.rmtree(folder / "made")
+    table = pa.table({"audio": audio, "text": list(TEXTS), "speaker_id": [1, 2, 2], "gender": [0, 1, 1]})
+    features = {"gender": {"names": ["female", "male"], "_type": "ClassLabel"}, "audio": {"sampling_rate": 16_000, "_type": "Audio"}}
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    (folder / "data").mkdir()
+    for number in range(2):
+        pq.write_table(table.slice(2 * number, 2), folder / "data" / f"train-{number:05d}-of-00002.parquet")
+    pq.write_table(table, folder / "data" / "test-00000-of-00001.parquet")
+    return {"split": "train"}
+
+
 LAYOUTS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     "sidecar": ("sidecar", sidecar), "transcripts": ("transcripts", transcripts), "table": ("table", table), "audiofolder": ("nemo", audiofolder),
     "common_voice": ("common_voice", common_voice), "librispeech": ("librispeech", librispeech), "mls": ("mls", mls), "kaldi": ("kaldi", kaldi),
     "voxpopuli": ("voxpopuli", voxpopuli), "mosel": ("mosel", mosel), "fleurs": ("fleurs", fleurs), "nemo": ("nemo", nemo),
-    "granary": ("granary", granary),
+    "granary": ("granary", granary), "hugging_face": ("hugging_face", hugging_face),
 }  # fmt: skip
 """Name -> the format that it is, and what writes it and gives further arguments."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asrcore.data.corpora import CATALOGUE, catalogue
-from asrcore.data.importers.formats import READERS
+from asrcore.data.importers.formats import READERS, WITH_COLUMNS, WITH_PARTS, WITH_STYLES
 from asrcore.errors import AsrtuneError
 from asrcore.locales import TIERED
 from asrcore.workspace import Workspace
@@ -18,6 +18,11 @@ def test_every_corpus_has_sources_and_a_format_that_can_be_imported() -> None:
         assert all(source.startswith("https://") for source in corpus.sources)
         assert corpus.format in READERS
         assert corpus.licence
+        assert {"source", "target_lang"} <= set(corpus.needs) <= set(registry.input_schema("import_dataset")["properties"]) - {"format"}
+        assert "split" not in corpus.needs or corpus.format in WITH_PARTS
+        assert "style" not in corpus.needs or corpus.format in WITH_STYLES
+        assert "columns" not in corpus.needs or corpus.format in WITH_COLUMNS
+        assert ("audio_root" in corpus.needs) == (corpus.format in ("mosel", "granary", "table")), "where audio and texts come apart"
         assert len(set(corpus.languages)) == len(corpus.languages)
     assert len({corpus.name for corpus in catalogue()}) == len(catalogue()) == CATALOGUE.read_text(encoding="utf-8").count("[[corpus]]")
 

@@ -89,7 +89,7 @@ def test_faults_of_the_text_are_found_with_their_lines(ws: Workspace) -> None:
     lines = {code: at for code, (_, at) in found(report).items()}
     assert 7 in lines.pop("text_unknown_characters")  # other lines depend on what the base's tokenizer has seen
     assert lines == {"text_empty": (2,), "text_tag": (3,), "text_markup": (4,), "text_digits": (5,), "text_uncased": (6,), "text_unpunctuated": (6,),
-                     "text_too_dense": (8,)}  # fmt: skip
+                     "text_too_dense": (8,), "text_repeats": (8,)}  # fmt: skip
     assert {"U+20AC EURO SIGN", "U+2603 SNOWMAN"} <= {c.character for c in report.unknown_characters}
     assert report.verdict == "NEEDS FIX"
 

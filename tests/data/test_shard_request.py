@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from asrcore import io
 from asrcore.data.shard_request import divide_shares, source_names
 from asrcore.data.shards import verify_shards
-from asrcore.errors import AsrtuneError
-from asrcore.jobs import ENDED, get_job
+from asrcore.errors import AsrtuneError, UsageError
+from asrcore.jobs import ENDED, backends, get_job
 from asrcore.requests import Role
-from asrcore.workspace import Budgets, Config, Workspace
+from asrcore.workspace import Budgets, Config, Dask, Workspace, load_config
 from asrtune import registry
+from asrtune.verbs import build_shards
 from tests.data.speech import corpus, manifest, row, wav
 
 
@@ -80,6 +84,58 @@ def test_the_persons_disk_budget_is_kept(ws: Workspace) -> None:
     path = corpus(ws.base_folder, count=2)
     tight = Workspace(ws.home, Config(budgets=Budgets(max_disk_gb=1e-4)), ws.base_folder)
     assert refused(tight, train=[str(path)]).code == "disk_budget_exceeded"
+    assert refused(tight, train=[str(path)], opus=25).code == "arguments_invalid"
+
+
+def test_only_a_scheduler_that_the_person_named_is_asked_and_the_shards_are_the_same_job_without_it(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask unpickles what a scheduler sends: to name one is to trust it with the account."""
+    path, address = str(corpus(ws.base_folder, count=2)), "tcp://127.0.0.1:8786"
+    assert refused(ws, train=[path], scheduler=address).code == "scheduler_not_allowed"
+    named = Workspace(ws.home, Config(dask=Dask(schedulers=(address,))), ws.base_folder)
+    assert refused(named, train=[path], scheduler="tcp://127.0.0.1:8787").code == "scheduler_not_allowed"
+    find = importlib.util.find_spec
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name, *rest: None if name == "distributed" else find(name, *rest))
+    error = refused(named, train=[path], scheduler=address)
+    assert (error.code, error.exit_code) == ("dask_missing", 4)
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name, *rest: find("json"))
+    keys = list[str]()
+
+    def submitted(ws: Workspace, kind: str, request: object, *, key: str) -> None:
+        keys.append(key)
+        raise UsageError("enough_seen", "the key is known.", next_step="compare.")
+
+    monkeypatch.setattr(build_shards, "submit", submitted)
+    for scheduler in (address, ""):
+        with pytest.raises(UsageError, match="enough_seen"):
+            registry.call("build_shards", {"train": [path], "scheduler": scheduler}, named)
+    assert keys[0] == keys[1]
+
+
+@pytest.mark.parametrize("schedulers", [["http://host:80"], ["tcp://host:80/x"], ["tcp://host 80"], "tcp://host:80"])
+def test_addresses_in_the_config_that_are_none_are_refused(ws: Workspace, schedulers: Any) -> None:
+    (ws.base_folder / "asrtune.toml").write_text(f"[dask]\nschedulers = {json.dumps(schedulers)}\n", encoding="utf-8")
+    with pytest.raises(AsrtuneError, match=r"config_invalid.*dask\.schedulers"):
+        Workspace.open(ws.base_folder)
+
+
+def test_a_job_has_a_cluster_write_its_lossy_shards(ws: Workspace) -> None:
+    """The whole way: the person's config, the tool, the job's process, a scheduler and a worker, the result."""
+    distributed: Any = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=":0", local_directory=str(ws.base_folder / "dask")) as cluster:
+        io.write_text(ws.config_file, f'[dask]\nschedulers = ["{cluster.scheduler_address}"]\n')
+        named = Workspace(ws.home, load_config(ws.config_file), ws.base_folder)
+        call = {"train": [str(corpus(ws.base_folder, count=5))], "opus": 32, "utterances_per_shard": 2}
+        answer = registry.call("build_shards", call | {"scheduler": cluster.scheduler_address}, named)
+        assert {"shards_lossy", "replay_missing"} <= {problem.code for problem in answer.warnings}
+        view = get_job(named, answer.data.job_id)
+        while view.state not in ENDED:
+            view = get_job(named, view.job_id, 45, wake_on_event=False)
+    assert (view.state, view.error) == ("succeeded", None)
+    assert view.result is not None
+    assert view.result["opus"]["kbits"] == 32
+    assert verify_shards(Path(view.result["root"])) == []
+    again = registry.call("build_shards", call, named).data
+    assert (again.job_id, again.deduplicated) == (view.job_id, True)
 
 
 def test_train_shares_follow_the_seconds_and_replay_is_split_evenly() -> None:

@@ -23,7 +23,7 @@ def check(ws: Workspace, *rows: dict[str, object], base: str = "embedded") -> Re
 
 def said(result: Result[TagReport], tag: str) -> tuple[TagUse, set[str]]:
     (use,) = [u for u in result.data.tags if (u.tag or u.untrusted_text) == tag]
-    return use, {f.code for f in result.data.findings}
+    return use, {f.code for f in result.data.findings} - {"text_language_unchecked"}
 
 
 def test_a_known_tag_with_text_in_its_script_is_ready(ws: Workspace) -> None:
@@ -134,3 +134,43 @@ def test_whatever_stands_as_a_tag_is_told_apart_and_suggestions_are_tags_of_the_
 
 def test_every_locale_of_the_card_is_its_own_canonical_tag() -> None:
     assert [tag for tag in TIERED if canonical(tag, PROMPT_DICTIONARY) != tag] == []
+
+
+def test_a_speaker_and_a_recording_with_two_tags_are_named_once_the_second_comes(ws: Workspace) -> None:
+    rows = [
+        row("a.wav", speaker="s1"), row("b.wav", speaker="s1", target_lang="el"), row("c.wav", speaker="s2", source="x"),
+        row("d.wav", speaker="s2", source="y", target_lang="el"), row("long.wav"), row("long.wav", offset=2.0, target_lang="el"),
+    ]  # fmt: skip
+    report = check(ws, *rows).data
+    assert {f.code: (f.severity, f.lines) for f in report.findings if f.code.startswith("tags_mixed")} == {
+        "tags_mixed_speaker": ("warning", (2,)), "tags_mixed_recording": ("warning", (6,))}  # fmt: skip
+
+
+SPANISH = ["Quiero un billete para mañana por la tarde.", "¿A qué hora sale el próximo tren hacia la costa?", "No puedo abrir la puerta de mi habitación.",
+           "Hace mucho frío y tenemos que volver a casa.", "La reunión empieza a las nueve de la mañana.", "Me gustaría cambiar el vuelo del viernes."]  # fmt: skip
+PORTUGUESE = ["Eu queria um bilhete para amanhã à tarde, por favor.", "A que horas sai o próximo comboio para a praia?", "Não consigo abrir a porta do meu quarto."]
+
+
+def test_text_in_another_language_of_the_same_script_is_named_and_most_of_it_makes_the_tag_wrong(ws: Workspace) -> None:
+    pytest.importorskip("py3langid", reason="the extra `language` is not installed")
+    few = check(ws, *[row(f"{n}.wav", text=text, target_lang="es-ES") for n, text in enumerate([*SPANISH, PORTUGUESE[0]])]).data
+    assert [(f.severity, f.lines, f.about) for f in few.findings if f.code == "text_language"] == [("warning", (7,), "es-ES")]
+    assert few.verdict == "READY"
+    most = check(ws, *[row(f"{n}.wav", text=text, target_lang="pt-PT") for n, text in enumerate([*PORTUGUESE, *SPANISH])]).data
+    assert [(f.severity, f.about) for f in most.findings if f.code == "text_language"] == [("error", "pt-PT")]
+    assert most.verdict != "READY"
+    (use,) = most.tags
+    assert use.text_languages["es"] > 0.5 > use.text_languages["pt"]
+
+
+def test_short_texts_and_languages_that_are_often_the_same_are_no_mismatch(ws: Workspace) -> None:
+    pytest.importorskip("py3langid", reason="the extra `language` is not installed")
+    texts = [("Yes, please.", "es-ES"), ("Jeg vil gjerne ha en billett til i morgen.", "da-DK"), ("Želim kartu za sutra, molim vas lijepo.", "sr-RS")]
+    report = check(ws, *[row(f"{n}.wav", text=text, target_lang=tag) for n, (text, tag) in enumerate(texts)]).data
+    assert [f.code for f in report.findings if f.code == "text_language"] == []
+
+
+def test_without_the_identifier_the_report_says_that_no_language_was_judged(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asrcore.data.tags.installed", lambda: False)
+    report = check(ws, row(text=SPANISH[0], target_lang="pt-PT")).data
+    assert [(f.code, f.severity) for f in report.findings if f.code.startswith("text_language")] == [("text_language_unchecked", "info")]

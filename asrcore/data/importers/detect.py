@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asrcore.data.audio_files import AUDIO_SUFFIXES
-from asrcore.data.importers import lhotse_cuts
+from asrcore.data.importers import hugging_face, lhotse_cuts
 from asrcore.data.importers.common_voice import SPLITS
 from asrcore.data.importers.fleurs import COLUMNS
 from asrcore.data.importers.folder import TRANSCRIPT_NAMES
@@ -72,6 +72,8 @@ def _named_layouts(folder: Path, roots: tuple[Path, ...]) -> Iterator[Format]:
         yield "voxpopuli"
     if any(_is_lhotse(found, roots) for found in lhotse_cuts.manifests(folder)):
         yield "lhotse"
+    if any(path.suffix in hugging_face.SUFFIXES for path in itertools.islice(walk(folder, list[BadRow]()), MOST_FILES)):
+        yield "hugging_face"
     if (folder / METADATA).is_file():
         yield "nemo"
     elif (folder / "metadata.csv").is_file() and "file_name" in _first(folder / "metadata.csv", roots):
@@ -87,10 +89,13 @@ def _of_file(file: Path, roots: tuple[Path, ...]) -> Iterator[Format]:
     if file.name.endswith(".jsonl.gz"):
         yield "lhotse"  # nobody else zips JSON lines here
         return
+    suffix = file.suffix.lower()
+    if suffix in hugging_face.SUFFIXES:
+        yield "hugging_face"
+        return
     first = _first(file, roots)
     if not first:
         return
-    suffix = file.suffix.lower()
     if suffix in JSON_SUFFIXES:
         fields = parse(first)
         if fields is not None:

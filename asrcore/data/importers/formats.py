@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, get_args
 
-from asrcore.data.importers import common_voice, fleurs, folder, kaldi, lhotse_cuts, librispeech, manifests, pseudo, tables, voxpopuli
+from asrcore.data.importers import (
+    common_voice,
+    fleurs,
+    folder,
+    hugging_face,
+    kaldi,
+    lhotse_cuts,
+    librispeech,
+    manifests,
+    pseudo,
+    tables,
+    voxpopuli,
+)  # fmt: skip
 from asrcore.data.importers.rows import Item, ReadRequest
 
 Format = Literal["sidecar", "transcripts", "table", "common_voice", "librispeech", "mls", "kaldi", "voxpopuli", "mosel", "fleurs",
-                 "nemo", "granary", "lhotse", "pseudo"]  # fmt: skip
+                 "nemo", "granary", "lhotse", "hugging_face", "pseudo"]  # fmt: skip
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 READERS: Mapping[Format, Callable[[ReadRequest], Iterator[Item]]] = {
@@ -26,6 +38,7 @@ READERS: Mapping[Format, Callable[[ReadRequest], Iterator[Item]]] = {
     "nemo": manifests.read,
     "granary": manifests.read_granary,
     "lhotse": lhotse_cuts.read,
+    "hugging_face": hugging_face.read,
     "pseudo": pseudo.read,
 }
 
@@ -43,12 +56,13 @@ MEANS: Mapping[Format, str] = {
     "nemo": "a NeMo manifest, also audiofolder's metadata.jsonl",
     "granary": "a Granary JSON file; audio from the source corpus",
     "lhotse": "Lhotse cuts, or recordings and supervisions (JSON lines, also gzipped)",
+    "hugging_face": "a local copy of a Hugging Face dataset (parquet or Arrow files)",
     "pseudo": "the folder of a finished transcribe job, with agree_with that of a second checkpoint",
 }
 
-WITH_COLUMNS: frozenset[Format] = frozenset({"table", "common_voice", "voxpopuli", "mosel"})
+WITH_COLUMNS: frozenset[Format] = frozenset({"table", "common_voice", "voxpopuli", "mosel", "hugging_face"})
 """Formats whose columns can be mapped."""
-WITH_PARTS: frozenset[Format] = frozenset({"table", "common_voice", "mls", "voxpopuli", "mosel", "fleurs", "nemo", "granary", "lhotse"})
+WITH_PARTS: frozenset[Format] = frozenset({"table", "common_voice", "mls", "voxpopuli", "mosel", "fleurs", "nemo", "granary", "lhotse", "hugging_face"})
 """Formats whose folder may hold several parts, told apart by `split`."""
-WITH_STYLES: frozenset[Format] = frozenset({"voxpopuli", "fleurs"})
+WITH_STYLES: frozenset[Format] = frozenset({"voxpopuli", "fleurs", "hugging_face"})
 """Formats with two transcripts of every utterance."""

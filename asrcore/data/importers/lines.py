@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from asrcore.data.importers.rows import BadRow, Place
-from asrcore.manifest import below
+from asrcore.manifest import MAX_LINE_BYTES, below
 
-MAX_LINE_BYTES = 1 << 20
 MAX_RECORD_LINES = 20
 """A quoted CSV field may span lines; a longer one is taken for a quotation mark that nobody closed."""
 

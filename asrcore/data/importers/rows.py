@@ -95,6 +95,8 @@ class ReadRequest(NamedTuple):
     """`written` keeps case and punctuation where a corpus has two transcripts, `spoken` takes the normalised one."""
     locale: str | None = None
     """The caller's tag for all rows, for readers that judge texts; which rows it may stand for is the importer's to say."""
+    store: Path | None = None
+    """Folder for audio that lies inside other files; None: it cannot be taken."""
     agree_with: Path | None = None
     """Pseudo-labels: job folder of the second checkpoint's transcripts."""
 
