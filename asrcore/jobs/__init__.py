@@ -6,7 +6,7 @@ from asrcore.jobs.answer import answer
 from asrcore.jobs.api import ask_for_yes, cancel_job, follow, get_job, list_jobs, resume_job, submit
 from asrcore.jobs.health import Health
 from asrcore.jobs.ledger import KINDS, Kind, Ledger, LedgerObject
-from asrcore.jobs.store import ENDED, LIVE, State
+from asrcore.jobs.store import ENDED, LIVE, Limits, State
 from asrcore.jobs.view import JobView
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Kind",
     "Ledger",
     "LedgerObject",
+    "Limits",
     "State",
     "answer",
     "ask_for_yes",

@@ -60,6 +60,14 @@ def summary(view: JobView) -> str:
 
 
 def next_actions(view: JobView) -> tuple[NextAction, ...]:
+    """What makes sense now, the likeliest first; after SkyPilot's last job, that a person cleans up."""
+    if view.backend != "sky" or view.state not in ENDED:
+        return _next_actions(view)
+    why = "when none of them runs on sky any more, a person looks at `sky status` and `sky storage ls` and takes down what still costs"
+    return (*_next_actions(view), NextAction(tool="list_objects", arguments={"kind": "job", "limit": 20}, why=why))
+
+
+def _next_actions(view: JobView) -> tuple[NextAction, ...]:
     wait = NextAction(tool="get_job", arguments={"job_id": view.job_id, "wait_s": 45}, why="waits until the state changes, at most 45 s")
     if view.state not in ENDED:
         stop = NextAction(tool="cancel_job", arguments={"job_id": view.job_id}, why=f"health is {view.health.status}")
@@ -71,6 +79,8 @@ def next_actions(view: JobView) -> tuple[NextAction, ...]:
     if view.state == "lost" and view.backend in CLUSTERS:
         clean = NextAction(tool="cancel_job", arguments={"job_id": view.job_id}, why=f"takes out of {CLUSTERS[view.backend].title} what may be left of it there")
         return (clean, resume)
+    if view.error is not None and view.error.code in ("walltime_exceeded", "gpu_hours_exceeded") and not view.error.retryable:
+        return (NextAction(tool="list_objects", arguments={"kind": "plan", "limit": 5}, why="once a person raised the limit, the same plan is launched again"),)
     if view.error is not None and not view.error.retryable:
         doctor = NextAction(tool="doctor", arguments={}, why="shows what this machine lacks")
         mended = resume.model_copy(update={"why": "only once the cause in `error` is mended: a new attempt goes on from what was saved"})

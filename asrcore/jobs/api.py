@@ -19,8 +19,9 @@ from asrcore.jobs.ledger import Ledger
 from asrcore.jobs.notify import messenger, waiting_for_yes
 from asrcore.jobs.outcome import attempt_folder
 from asrcore.jobs.progress import parse_events
-from asrcore.jobs.reconcile import reconcile
-from asrcore.jobs.store import ENDED, Job, Spec
+from asrcore.jobs.reconcile import reconcile, supervised
+from asrcore.jobs.start import start_supervisor
+from asrcore.jobs.store import ENDED, UNLIMITED, Job, Limits, Spec
 from asrcore.jobs.view import JobView, view_of
 from asrcore.requests import Event
 from asrcore.workspace import BackendName, Loggers, Workspace
@@ -33,12 +34,13 @@ GRACE_S = 30.0
 
 
 def submit(ws: Workspace, kind: str, request: BaseModel | Mapping[str, Any], *, key: str | None = None, force_new: bool = False,
-           grace_s: float = GRACE_S, walltime_s: float | None = None, backend: BackendName = "local") -> JobView:  # fmt: skip
+           grace_s: float = GRACE_S, limits: Limits = UNLIMITED, backend: BackendName = "local") -> JobView:  # fmt: skip
     """Starts a job, or finds the one that does the same: `deduplicated` is then True.
 
     The key (default: digest of kind and request) says what is the same. A live job, and a succeeded one whose `out` still stands, are
     returned as they are; a failed, cancelled or lost one gets a new attempt. `force_new` makes another job, but never beside a live one with
-    the same request: both would write into one folder; the same work on another backend is the same job.
+    the same request: both would write into one folder; the same work on another backend is the same job. A new attempt keeps what earlier ones
+    used of `limits`.
     Raises `job_kind_unknown`, `job_running`, `disk_full`, `supervisor_not_started`, and what `require_backend` raises.
     """
     module = requests.MODULES.get(kind)
@@ -46,7 +48,8 @@ def submit(ws: Workspace, kind: str, request: BaseModel | Mapping[str, Any], *, 
         raise UsageError("job_kind_unknown", "no such job kind.", next_step=f"use one of: {', '.join(requests.MODULES)}.")
     body = request.model_dump(mode="json") if isinstance(request, BaseModel) else dict(request)
     require_backend(ws, backend, body)
-    spec = Spec(kind, module, body, key or io.sha256_json({"kind": kind, "request": body}), grace_s, walltime_s, slots_of(ws.config, backend), backend)
+    spec = Spec(kind, module, body, key or io.sha256_json({"kind": kind, "request": body}), grace_s, limits.walltime_s, slots_of(ws.config, backend), backend,
+                limits.gpu_hours, limits.memory_gb, limits.disk_gb)  # fmt: skip
     with Ledger.open(ws) as ledger:
         known = store.by_key(ledger, spec.key)
         if known is not None:
@@ -77,9 +80,9 @@ def get_job(ws: Workspace, job_id: str, wait_s: float = 0.0, *, wake_on_event: b
 
 
 def list_jobs(ws: Workspace, limit: int = 20) -> tuple[JobView, ...]:
-    """Newest attempt first."""
+    """Newest attempt first, in brief: results and logs are for `get_job`."""
     with Ledger.open(ws) as ledger:
-        return tuple(view_of(ws, _now(ws, ledger, job)) for job in store.newest(ledger, limit))
+        return tuple(view_of(ws, _now(ws, ledger, job), brief=True) for job in store.newest(ledger, limit))
 
 
 def ask_for_yes(ws: Workspace, ledger: Ledger, plan_id: str, digest: str) -> None:
@@ -100,7 +103,8 @@ def cancel_job(ws: Workspace, job_id: str, *, grace_s: float | None = None) -> J
             store.ask_cancel(ledger, job, grace_s)
             job = _now(ws, ledger, store.load(ledger, job_id))
         if job.state not in ENDED:
-            told = job.supervisor is not None and job.supervisor.send(signal.SIGTERM)
+            # Who adopted an orphan looks for a cancel by itself: the signal might come before its handler, or the work get two.
+            told = supervised(ledger, job) if job.state == "orphaned" else job.supervisor is not None and job.supervisor.send(signal.SIGTERM)
             if not told and job.child is not None:
                 job.child.send(signal.SIGTERM)
         elif job.state == "lost" and job.remote is not None:
@@ -182,8 +186,7 @@ def _start(ws: Workspace, ledger: Ledger, job: Job) -> None:
         if job.backend in CLUSTERS:
             cluster = CLUSTERS[job.backend]
             io.write_text(folder / cluster.file, cluster.render(remote.task_of(job, folder, ws.config), ws.config))
-        command = process.python_module("asrcore.jobs.supervisor", str(ws.home), job.id, str(job.attempt), str(ws.config_file))
-        running = process.start_detached(command, folder, folder / "supervisor.log")
+        running = start_supervisor(ws.home, job, ws.config_file)
     except (AsrtuneError, OSError) as error:
         coded = error if isinstance(error, AsrtuneError) else EnvironmentFault(
             "supervisor_not_started", f"the job's process could not be started ({error.strerror}).",
@@ -198,7 +201,7 @@ def _start(ws: Workspace, ledger: Ledger, job: Job) -> None:
 
 
 def _now(ws: Workspace, ledger: Ledger, job: Job) -> Job:
-    return reconcile(ledger, ws.home, job, messenger(ws.config_file, ws.home))
+    return reconcile(ledger, ws.home, job, ws.config_file)
 
 
 def _running(job_id: str, what: str) -> NotReadyError:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from asrcore.checkpoint import checkpoint_ref, resolve_base
-from asrcore.errors import UsageError
+from asrcore.errors import UsageError, identifier
+from asrcore.io import sha256_json
 from asrcore.jobs.ledger import Ledger
-from asrcore.requests import AddLocaleResult, Blend, CheckpointRef, ExportResult, TrainResult
+from asrcore.requests import AddLocaleResult, Blend, CheckpointRef, EvalSubject, ExportResult, TrainResult
 from asrcore.workspace import Workspace
+
+
+def eval_subject(checkpoint: CheckpointRef, evals: Path) -> EvalSubject:
+    """One folder per checkpoint below the workspace's `evals`: cells are content-addressed inside it, so a new request decodes only what is new."""
+    return EvalSubject(checkpoint=checkpoint, out=str(evals / f"checkpoint_{sha256_json(checkpoint.sha256)[:12]}"))
 
 
 def resolve_checkpoint(ws: Workspace, name: str) -> CheckpointRef:
@@ -29,4 +37,4 @@ def resolve_checkpoint(ws: Workspace, name: str) -> CheckpointRef:
                              next_step="pass the run, blend or base that it was made from, or an export with target nemo.")  # fmt: skip
         return CheckpointRef(name=name, path=exported.path, sha256=exported.sha256)
     info = resolve_base(ws, name)
-    return checkpoint_ref(info, name if name == "embedded" else info.path.rsplit("/", 1)[-1])
+    return checkpoint_ref(info, name if name == "embedded" else identifier(info.path.rsplit("/", 1)[-1]))

@@ -31,7 +31,10 @@ _MIN_WATCHED_S = 60.0
 _DATA_SHARE = 0.5
 """More than this part of the wall clock outside of steps: the loader, not the model, sets the pace."""
 
-HealthStatus = Literal["ok", "unknown", "nan", "diverging", "stalled", "overfit", "plateau", "data_bound"]
+_IDLE_PERCENT = 20.0
+"""GPUs that compute in less than this part of their time are mostly paid for in vain."""
+
+HealthStatus = Literal["ok", "unknown", "nan", "diverging", "stalled", "overfit", "plateau", "data_bound", "gpu_idle"]
 ALARMS: frozenset[HealthStatus] = frozenset(("nan", "diverging", "stalled"))
 """What somebody is told of while the job runs; the rest is worth knowing, and costs only time."""
 
@@ -43,15 +46,16 @@ class Health(Frozen):
     detail: str
 
 
-def assess(events: Sequence[Event], now: float | None = None, batch_size: int | None = None) -> Health:
-    """Health of a live attempt; `now` in seconds since the epoch, `batch_size` in utterances a step, where it is a training."""
+def assess(events: Sequence[Event], now: float | None = None, batch_size: int | None = None, gpu_busy: float | None = None) -> Health:
+    """Health of a live attempt; `now` in seconds since the epoch, `batch_size` in utterances a step, where it is a training, `gpu_busy` in percent
+    of the last minutes, where it has GPUs."""
     if not events:
         return Health(status="unknown", detail="no event yet")
     bad = sorted({name for event in events for name, value in event.metrics.items() if not math.isfinite(value)})
     if bad:
         return Health(status="nan", detail=f"not a finite number: {', '.join(clean_text(name, 40) for name in bad[:5])}")
     now = time.time() if now is None else now
-    found = stalled(events, now) or diverging(events) or overfit(events) or plateau(events) or data_bound(events, batch_size)
+    found = stalled(events, now) or diverging(events) or overfit(events) or plateau(events) or data_bound(events, batch_size) or gpu_idle(gpu_busy)
     return found or Health(status="ok", detail="")
 
 
@@ -114,6 +118,12 @@ def data_bound(events: Sequence[Event], batch_size: int | None) -> Health | None
         return None
     share = 1 - busy / wall
     return Health(status="data_bound", detail=f"{share:.0%} of {wall:.0f} s went by between steps, not in them") if share > _DATA_SHARE else None
+
+
+def gpu_idle(percent: float | None) -> Health | None:
+    if percent is None or percent >= _IDLE_PERCENT:
+        return None
+    return Health(status="gpu_idle", detail=f"the GPU computed in {percent:.0f} % of the last minutes")
 
 
 def _losses(events: Sequence[Event]) -> tuple[str, list[float]]:

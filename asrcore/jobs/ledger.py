@@ -28,7 +28,7 @@ from asrcore.jobs import migrations
 from asrcore.results import Frozen
 from asrcore.workspace import Workspace
 
-Kind = Literal["dataset", "set", "shards", "plan", "approval", "run", "blend", "base", "eval", "comparison", "replay", "export", "report", "campaign", "decision"]
+Kind = Literal["dataset", "set", "shards", "plan", "approval", "batch", "run", "blend", "base", "eval", "comparison", "replay", "export", "report", "campaign", "decision"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 BUSY_S = 30.0
@@ -91,10 +91,8 @@ class Ledger:
 
     def list(self, kind: Kind, limit: int = 20) -> tuple[LedgerObject, ...]:
         """Newest first."""
-        rows = self.rows("SELECT id, created, data FROM objects WHERE kind = ? ORDER BY seq DESC LIMIT ?", kind, limit)
-        return tuple(
-            LedgerObject(kind=kind, id=row["id"], created=datetime.fromtimestamp(row["created"], UTC), data=json.loads(row["data"])) for row in rows
-        )
+        rows = self.rows("SELECT kind, id, created, data FROM objects WHERE kind = ? ORDER BY seq DESC LIMIT ?", kind, limit)
+        return tuple(object_of(row) for row in rows)
 
     # --- what the rooms' own queries are made of
 
@@ -122,6 +120,20 @@ class Ledger:
                 return []
             return self._connect().execute(sql, values).fetchall()
 
+    @contextmanager
+    def one_moment(self) -> Generator[None]:
+        """All `rows` inside see the ledger as it was at the first of them; nobody who writes has to wait."""
+        with self._lock, _coded(self.path):
+            if self._connection is None and not self.path.exists():
+                yield
+                return
+            connection = self._connect()
+            connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                connection.execute("ROLLBACK")  # nothing was written
+
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,6 +150,10 @@ class Ledger:
             weakref.finalize(self, connection.close)
             self._connection = connection
         return self._connection
+
+
+def object_of(row: sqlite3.Row) -> LedgerObject:
+    return LedgerObject(kind=row["kind"], id=row["id"], created=datetime.fromtimestamp(row["created"], UTC), data=json.loads(row["data"]))
 
 
 def put_object(connection: sqlite3.Connection, kind: Kind, object_id: str, data: BaseModel | Mapping[str, Any]) -> bool:

@@ -72,7 +72,25 @@ _STEP_2 = (
 )
 """Clusters; ages by the monotonic clock; notices that were sent."""
 
-STEPS: tuple[tuple[str, ...], ...] = (_STEP_1, _STEP_2)
+_STEP_3 = (
+    "ALTER TABLE jobs ADD COLUMN gpu_hours REAL",
+    "ALTER TABLE jobs ADD COLUMN memory_gb REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE jobs ADD COLUMN disk_gb REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE attempts ADD COLUMN gpus INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE attempts ADD COLUMN work_tick TEXT",
+    "ALTER TABLE attempts ADD COLUMN worked_s REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE attempts ADD COLUMN gpu_busy REAL",
+    """CREATE TABLE leases(
+  gpu TEXT PRIMARY KEY,
+  job_id TEXT NOT NULL,
+  attempt INTEGER NOT NULL,
+  taken REAL NOT NULL,
+  FOREIGN KEY(job_id, attempt) REFERENCES attempts(job_id, number)
+)""",
+)
+"""GPUs and who holds them, by UUID; caps on a job's time over all its attempts, and what it needs before it starts."""
+
+STEPS: tuple[tuple[str, ...], ...] = (_STEP_1, _STEP_2, _STEP_3)
 VERSION = len(STEPS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import signal
 from pathlib import Path
@@ -9,18 +10,19 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from asrcore.errors import EnvironmentFault, ErrorView, ToolFault
+from asrcore.batch_requests import BatchResult
+from asrcore.errors import AsrtuneError, EnvironmentFault, ErrorView, ToolFault
 from asrcore.jobs import child
 from asrcore.jobs.backends.base import NOT_LET_GO_EXIT, NOT_SHARED_EXIT, Seen
-from asrcore.jobs.store import Job, State
+from asrcore.jobs.store import Cap, Job, State
 from asrcore.requests import AddLocaleResult, BlendResult, EvalResult, ExportResult, ShardsResult, TrainResult, TranscribeResult
 
 _TAIL_BYTES = 16_384
 
-RESULTS: dict[str, type[BaseModel]] = {"build_shards": ShardsResult, "train": TrainResult, "blend": BlendResult, "add_locale": AddLocaleResult, "eval": EvalResult, "export": ExportResult, "transcribe": TranscribeResult}
+RESULTS: dict[str, type[BaseModel]] = {"build_shards": ShardsResult, "train": TrainResult, "find_batch": BatchResult, "blend": BlendResult, "add_locale": AddLocaleResult, "eval": EvalResult, "export": ExportResult, "transcribe": TranscribeResult}
 """Job kind -> what its `result.json` must be. A kind that is not here may leave any JSON object."""
 
-Why = Literal["cancel", "walltime"]
+Why = Literal["cancel"] | Cap
 """Why the supervisor stopped the child, if it did."""
 
 
@@ -60,7 +62,7 @@ def judge(job: Job, folder: Path, exit_code: int | None, why: Why | None, seen: 
         return Outcome("cancelled", "cancelled on request" if job.cancel_at is not None else "its supervisor was told to end (SIGTERM), as at a shutdown")
     if seen is not None and seen.phase == "cancelled":
         return Outcome("cancelled", "cancelled in the cluster, not through asrtune")
-    error = _walltime(job) if why == "walltime" else _left_error(folder) or (_cluster(job, folder, seen) if seen is not None else None)
+    error = ErrorView.of(over_cap(job, why)) if why == "walltime" or why == "gpu_hours" else _left_error(folder) or (_cluster(job, folder, seen) if seen is not None else None)
     if error is None and exit_code is None:
         return Outcome("lost", "the work and its supervisor ended without a result, as after a reboot or a kill of both")
     if error is None:
@@ -75,9 +77,20 @@ def _left_error(folder: Path) -> ErrorView | None:
         return None
 
 
-def _walltime(job: Job) -> ErrorView:
-    limit = "the cluster's time limit" if job.walltime_s is None else f"its limit of {job.walltime_s:g} s"
-    return _fault("walltime_exceeded", f"the attempt was stopped at {limit}.", f"{_resume(job)} to go on from what it saved.", retryable=True)
+def over_cap(job: Job, cap: Cap) -> AsrtuneError:
+    """The job used all that a person's limits allow it: `walltime_exceeded`, `gpu_hours_exceeded`."""
+    kept = "what it saved is kept: ask the person to raise {} in asrtune.toml, then launch the same again to go on."
+    if cap == "walltime":
+        return ToolFault("walltime_exceeded", f"the job worked the {job.walltime_s:g} s that it may, over all its attempts.", next_step=kept.format("max_run_hours"))
+    return ToolFault("gpu_hours_exceeded", f"the job used the {job.gpu_hours:g} GPU-hours that it may, over all its attempts.", next_step=kept.format("max_gpu_hours"))
+
+
+def _time_limit(job: Job) -> ErrorView:
+    """A cluster ended it for its time: at the job's own cap, or at what the cluster gives one attempt."""
+    seconds, cap = job.allowance
+    if math.isfinite(seconds) and job.worked_s + job.grace_s + _NEAR_LIMIT_S >= seconds:
+        return ErrorView.of(over_cap(job, cap))
+    return _fault("walltime_exceeded", "the attempt was stopped at the cluster's time limit.", f"{resume_call(job)} to go on from what it saved.", retryable=True)
 
 
 _NEAR_LIMIT_S = 90.0
@@ -86,13 +99,13 @@ _NEAR_LIMIT_S = 90.0
 
 def _cluster(job: Job, folder: Path, seen: Seen) -> ErrorView | None:
     """Ends that only the cluster knows the cause of; None for those that the exit code and the log tell."""
-    again = _resume(job)
+    again = resume_call(job)
     near_limit = seen.left_s is not None and seen.left_s <= job.grace_s + _NEAR_LIMIT_S
     match seen.phase:
         case "timeout":
-            return _walltime(job)
+            return _time_limit(job)
         case "failed" if near_limit and _stopped(folder, seen.exit_code):
-            return _walltime(job)
+            return _time_limit(job)
         case "memory":
             return _environment("out_of_memory_or_killed", f"the cluster ended it for its memory ({seen.word}).",
                                 f"ask the person for a larger memory_gb under [{job.backend}], or: {_smaller(job)}")  # fmt: skip
@@ -115,7 +128,7 @@ def _cluster(job: Job, folder: Path, seen: Seen) -> ErrorView | None:
 def _classify(job: Job, folder: Path, exit_code: int) -> ErrorView:
     """Causes that a child could not name itself, from its exit code and the end of its log. The log's own words are not repeated."""
     log = read_tail(folder / child.LOG, _TAIL_BYTES)
-    again, ended = _resume(job), _ended(exit_code)
+    again, ended = resume_call(job), _ended(exit_code)
     if exit_code == 0:
         return _fault("result_missing", "it exited 0 without a valid result.", f"read untrusted_text of get_job, then {again}.")
     if (folder / child.RESULT).exists():
@@ -158,7 +171,7 @@ def _ended(exit_code: int) -> str:
 
 
 def _smaller(job: Job) -> str:
-    again = _resume(job)
+    again = resume_call(job)
     if job.kind == "train":
         return f"call plan_finetune with half the batch_size and launch that plan, or free memory and {again}."
     if job.kind == "eval":
@@ -166,7 +179,8 @@ def _smaller(job: Job) -> str:
     return f"free memory, then {again}."
 
 
-def _resume(job: Job) -> str:
+def resume_call(job: Job) -> str:
+    """Words of a next step."""
     return f'call resume_job with {{"job_id": "{job.id}"}}'
 
 

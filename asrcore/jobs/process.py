@@ -134,15 +134,18 @@ def python_module(module: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", module, *arguments)
 
 
-def start_detached(command: Sequence[str], folder: Path, log: Path, *, gate: int | None = None) -> subprocess.Popen[bytes]:
+def start_detached(command: Sequence[str], folder: Path, log: Path, *, gate: int | None = None, gpus: Sequence[str] = ()) -> subprocess.Popen[bytes]:
     """Starts a process in a session of its own, so that neither the end nor the Ctrl-C of its starter reaches it; output goes to `log`.
 
-    `gate` is the reading end of a pipe that the process waits at before it does anything (`wait_at_gate`).
+    `gate` is the reading end of a pipe that the process waits at before it does anything (`wait_at_gate`); of the machine's GPUs it sees `gpus`
+    alone, where any are named, by UUID.
     """
-    gated = {} if gate is None else {GATE: str(gate)}
+    more = {} if gate is None else {GATE: str(gate)}
+    if gpus:
+        more["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     with open(log, "ab") as output:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, env=environment() | gated, start_new_session=True,
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, env=environment() | more, start_new_session=True,
             close_fds=True, pass_fds=() if gate is None else (gate,),
         )  # fmt: skip
 

@@ -15,6 +15,8 @@ from asrcore.jobs.outcome import read_tail
 from asrcore.requests import Event
 
 _EVENT_BYTES = 262_144
+BRIEF_BYTES = 16_384
+"""About a hundred events: enough for a line in a list."""
 _LOG_BYTES = 16_384
 LOG_CHARS = 2_000
 _LINE_CHARS = 300
@@ -30,8 +32,9 @@ def parse_events(text: str) -> Iterator[Event]:
                 continue
 
 
-def recent_events(folder: Path) -> tuple[Event, ...]:
-    text = read_tail(folder / EVENTS, _EVENT_BYTES)
+def recent_events(folder: Path, limit: int = _EVENT_BYTES) -> tuple[Event, ...]:
+    """Those in the last `limit` bytes of the event file."""
+    text = read_tail(folder / EVENTS, limit)
     return tuple(parse_events(text[: text.rfind("\n") + 1]))
 
 

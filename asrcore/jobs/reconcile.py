@@ -10,23 +10,27 @@ from asrcore.jobs import remote
 from asrcore.jobs.backends import CLUSTERS
 from asrcore.jobs.clock import Tick, tick
 from asrcore.jobs.ledger import Ledger
-from asrcore.jobs.notify import Tell, keep_quiet, notice_of, orphaned
+from asrcore.jobs.notify import messenger, notice_of, orphaned
 from asrcore.jobs.record import finalise
+from asrcore.jobs.start import have_adopted
 from asrcore.jobs.store import ENDED, FOREIGN_DEAD_S, Job, advance, load, record_doubt
 
 UNCLAIMED_S = 30.0
 """A queued attempt without a supervisor is young for so long: its starter is between two lines of code, or died there."""
 
 
-def reconcile(ledger: Ledger, home: Path, job: Job, tell: Tell = keep_quiet) -> Job:
-    """The job as it is now. A dead supervisor makes it `orphaned` while the work lives; once that ended, what it left decides.
+def reconcile(ledger: Ledger, home: Path, job: Job, config: Path) -> Job:
+    """The job as it is now. A dead supervisor makes it `orphaned` while the work lives, and a new one adopts it; once the work ended, what it
+    left decides.
 
-    An orphan that was asked to stop is killed by the first reader after its grace period. Whoever notices an end or an orphan tells of it.
+    An orphan that was asked to stop is killed by the first reader after its grace period, should nobody have adopted it. Whoever notices an
+    end or an orphan tells of it, by the config file.
     """
     if job.state in ENDED or supervised(ledger, job):
         return job
     if job.supervisor is None and job.cancel_at is None and _age(job.queued_tick, job.queued) < UNCLAIMED_S:
         return job
+    tell = messenger(config, home)
     if job.backend in CLUSTERS and job.state != "queued":
         remote.attend(ledger, home, job, tell)
         return load(ledger, job.id)
@@ -36,13 +40,15 @@ def reconcile(ledger: Ledger, home: Path, job: Job, tell: Tell = keep_quiet) -> 
         outcome = finalise(ledger, home, job, None, "cancel" if job.cancel_at is not None else None)
         if outcome is not None:
             tell(notice_of(job, outcome))
-    elif job.state != "orphaned":
+        return load(ledger, job.id)
+    if job.state != "orphaned":
         with ledger.transaction() as connection:
             noticed = advance(connection, job, "orphaned", reason="the supervisor died; the work goes on")
         if noticed:
             tell(orphaned(job))
     elif job.cancel_at is not None and _age(job.cancel_tick, job.cancel_at) > job.grace_s:
         job.child.send(signal.SIGKILL, group=True)
+    have_adopted(ledger, home, job, config)
     return load(ledger, job.id)
 
 

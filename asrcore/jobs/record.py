@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from asrcore.batch_requests import BatchResult
 from asrcore.jobs.backends.base import Seen
 from asrcore.jobs.ledger import Kind, Ledger, put_object
 from asrcore.jobs.outcome import Outcome, Why, attempt_folder, judge
@@ -33,12 +34,16 @@ def objects_of(job_kind: str, request: Mapping[str, Any], result: dict[str, Any]
             yield "shards", result["shards_id"], result
         case "train":
             yield "run", result["run_id"], result
+        case "find_batch":
+            yield "batch", BatchResult.model_validate(result).batch_id, result
         case "eval":
             for cell in result["cells"]:
                 yield "eval", cell["eval_id"], cell
         case "blend":
             for blend in result["blends"]:
                 yield "blend", Blend.model_validate(blend).blend_id, blend
+            for cell in result.get("cells", ()):
+                yield "eval", cell["eval_id"], cell
         case "add_locale":
             yield "base", Path(request["out"]).name, result
         case "export":

@@ -10,7 +10,7 @@ from pathlib import Path
 from asrcore import io
 from asrcore.errors import AsrtuneError, EnvironmentFault, NotReadyError, ToolFault, UsageError
 from asrcore.jobs import child, store
-from asrcore.jobs.backends import CLUSTERS, processes_of
+from asrcore.jobs.backends import CLUSTERS, processes_of, settings_of
 from asrcore.jobs.backends.base import GO, Cluster, Seen, Task
 from asrcore.jobs.clock import tick
 from asrcore.jobs.ledger import Ledger
@@ -35,7 +35,9 @@ def name_of(job: Job) -> str:
 
 def task_of(job: Job, folder: Path, config: Config) -> Task:
     """What a backend starts for this attempt."""
-    return Task(name_of(job), folder, job.module, job.grace_s, job.walltime_s or float("inf"), processes_of(config, job.backend, job.kind))
+    gpus = settings_of(config, job.backend).gpus if job.backend in CLUSTERS else job.gpus  # known before the attempt has its slot
+    limit_s = max(1.0, job._replace(gpus=gpus).allowance[0])
+    return Task(name_of(job), folder, job.module, job.grace_s, limit_s, processes_of(config, job.backend, job.kind))
 
 
 def attend(ledger: Ledger, home: Path, job: Job, tell: Tell, *, every_s: float | None = None, watched: bool = False) -> None:

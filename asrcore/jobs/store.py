@@ -2,8 +2,8 @@
 
 States: queued -> starting -> running -> succeeded | failed | cancelled | lost, with orphaned between running and an end when the supervisor
 died and the child lives. Every change is compare-and-set on (attempt, state), so two processes never both make it.
-The state is also the slot: `starting`, `running` and `orphaned` attempts take one of the slots of their backend, and an end gives it back
-in the same transaction.
+The state is also the slot: `starting`, `running` and `orphaned` attempts take one of the slots of their backend and hold their leases on GPUs,
+and an end gives both back in the same transaction.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ State = Literal["queued", "starting", "running", "orphaned", "succeeded", "faile
 LIVE: frozenset[State] = frozenset(("queued", "starting", "running", "orphaned"))
 ENDED: frozenset[State] = frozenset(get_args(State)) - LIVE
 BUSY: tuple[State, ...] = ("starting", "running", "orphaned")
+Cap = Literal["walltime", "gpu_hours"]
 
 HEARTBEAT_S = 5.0
 FOREIGN_DEAD_S = 120.0
@@ -77,6 +78,39 @@ class Job(NamedTuple):
     cancel_tick: Tick | None
     doubt: dict[str, list[float]]
     """By boot of the doubting machine: when, on its monotonic clock, it first missed a heartbeat of a supervisor elsewhere, and the last one it knew."""
+    gpu_hours: float | None
+    memory_gb: float
+    disk_gb: float
+    gpus: int
+    work_tick: Tick | None
+    """When this attempt's work began."""
+    worked_s: float
+    """Seconds of work of this attempt, at the last heartbeat."""
+    gpu_busy: float | None
+    """Mean use of this attempt's GPUs over the last minutes, in percent, once it was watched for so long."""
+    earlier_s: float
+    earlier_gpu_s: float
+    """Seconds, and GPU-seconds, that earlier attempts worked."""
+
+    @property
+    def allowance(self) -> tuple[float, Cap]:
+        """Seconds that this attempt may work before the job is at a cap, and which cap that is; infinite without one."""
+        wall = float("inf") if self.walltime_s is None else self.walltime_s - self.earlier_s
+        paid = float("inf") if self.gpu_hours is None or not self.gpus else (3600 * self.gpu_hours - self.earlier_gpu_s) / self.gpus
+        return (wall, "walltime") if wall <= paid else (paid, "gpu_hours")
+
+
+class Limits(NamedTuple):
+    """What a job may use over all its attempts (None: no cap), and what has to be free before one starts, in 10^9 bytes."""
+
+    walltime_s: float | None = None
+    gpu_hours: float | None = None
+    memory_gb: float = 0.0
+    """Of each GPU where the work gets some, else of main memory."""
+    disk_gb: float = 0.0
+
+
+UNLIMITED = Limits()
 
 
 class Spec(NamedTuple):
@@ -90,11 +124,17 @@ class Spec(NamedTuple):
     walltime_s: float | None
     slots: int
     backend: BackendName = "local"
+    gpu_hours: float | None = None
+    memory_gb: float = 0.0
+    disk_gb: float = 0.0
 
 
 _SELECT = """SELECT j.id, j.key, j.kind, j.module, j.request, j.attempt, j.created, j.grace_s, j.walltime_s, j.slots, j.backend,
  a.state, a.queued, a.started, a.ended, a.beat, a.supervisor, a.child, a.cancel_at, a.exit_code, a.reason, a.error,
- a.remote, a.queued_tick, a.cancel_tick, a.doubt
+ a.remote, a.queued_tick, a.cancel_tick, a.doubt,
+ j.gpu_hours, j.memory_gb, j.disk_gb, a.gpus, a.work_tick, a.worked_s, a.gpu_busy,
+ (SELECT coalesce(sum(e.worked_s), 0.0) FROM attempts e WHERE e.job_id = j.id AND e.number < a.number) AS earlier_s,
+ (SELECT coalesce(sum(e.worked_s * e.gpus), 0.0) FROM attempts e WHERE e.job_id = j.id AND e.number < a.number) AS earlier_gpu_s
  FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.number = j.attempt"""
 
 
@@ -143,10 +183,11 @@ def add_job(connection: sqlite3.Connection, spec: Spec) -> str:
     generation = int(row[0]) + 1
     job_id = "job_" + sha256_json([spec.key, generation])[:12]
     connection.execute(
-        "INSERT INTO jobs(id, key, generation, kind, module, request, attempt, created, grace_s, walltime_s, slots, backend) "
-        "VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?)",
-        (job_id, spec.key, generation, spec.kind, spec.module, json.dumps(spec.request), time.time(), spec.grace_s, spec.walltime_s, spec.slots, spec.backend),
-    )
+        "INSERT INTO jobs(id, key, generation, kind, module, request, attempt, created, grace_s, walltime_s, slots, backend, "
+        "gpu_hours, memory_gb, disk_gb) VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (job_id, spec.key, generation, spec.kind, spec.module, json.dumps(spec.request), time.time(), spec.grace_s, spec.walltime_s, spec.slots, spec.backend,
+         spec.gpu_hours, spec.memory_gb, spec.disk_gb),
+    )  # fmt: skip
     add_attempt(connection, job_id)
     return job_id
 
@@ -154,8 +195,9 @@ def add_job(connection: sqlite3.Connection, spec: Spec) -> str:
 def update_spec(connection: sqlite3.Connection, job_id: str, spec: Spec) -> None:
     """The latest submit of a key says how its next attempt runs."""
     connection.execute(
-        "UPDATE jobs SET module = ?, request = ?, grace_s = ?, walltime_s = ?, slots = ?, backend = ? WHERE id = ?",
-        (spec.module, json.dumps(spec.request), spec.grace_s, spec.walltime_s, spec.slots, spec.backend, job_id),
+        "UPDATE jobs SET module = ?, request = ?, grace_s = ?, walltime_s = ?, slots = ?, backend = ?, gpu_hours = ?, memory_gb = ?, disk_gb = ? "
+        "WHERE id = ?",
+        (spec.module, json.dumps(spec.request), spec.grace_s, spec.walltime_s, spec.slots, spec.backend, spec.gpu_hours, spec.memory_gb, spec.disk_gb, job_id),
     )
 
 
@@ -182,12 +224,14 @@ def advance(connection: sqlite3.Connection, job: Job, state: State, *, reason: s
     now = time.time()
     changed = connection.execute(
         "UPDATE attempts SET state = ?, reason = coalesce(?, reason), error = coalesce(?, error), exit_code = coalesce(?, exit_code), "
-        "child = coalesce(?, child), started = CASE WHEN ? THEN ? ELSE started END, ended = CASE WHEN ? THEN ? ELSE ended END "
-        "WHERE job_id = ? AND number = ? AND state = ?",
+        "child = coalesce(?, child), started = CASE WHEN ? THEN ? ELSE started END, ended = CASE WHEN ? THEN ? ELSE ended END, "
+        "work_tick = CASE WHEN ? THEN coalesce(work_tick, ?) ELSE work_tick END WHERE job_id = ? AND number = ? AND state = ?",
         (state, reason, error.model_dump_json() if error else None, exit_code, child.encode() if child else None,
-         state == "starting", now, state in ENDED, now, job.id, job.attempt, job.state),
+         state == "starting", now, state in ENDED, now, state in ("running", "orphaned"), tick().encode(), job.id, job.attempt, job.state),
     ).rowcount  # fmt: skip
     if changed:
+        if state in ENDED:
+            connection.execute("DELETE FROM leases WHERE job_id = ? AND attempt = ?", (job.id, job.attempt))
         _note(connection, job.id, job.attempt, state, reason)
     return bool(changed)
 
@@ -203,9 +247,44 @@ def register_supervisor(ledger: Ledger, job_id: str, attempt: int, supervisor: I
     return row is not None and row["state"] == "queued" and row["supervisor"] == supervisor.encode()
 
 
-def record_beat(ledger: Ledger, job: Job) -> None:
+def take_slot(connection: sqlite3.Connection, job: Job, pool: Sequence[BackendName], visible: Sequence[str], gpus: int) -> bool:
+    """Makes a queued attempt `starting`, with leases on `gpus` of the `visible` ones (none where none are). False: no slot or too few GPUs are free."""
+    taken = {row["gpu"] for row in connection.execute("SELECT gpu FROM leases")}
+    free = [gpu for gpu in visible if gpu not in taken]
+    if count_busy(connection, pool) >= job.slots or (visible and len(free) < gpus) or not advance(connection, job, "starting"):
+        return False
+    connection.execute("UPDATE attempts SET gpus = ? WHERE job_id = ? AND number = ?", (gpus, job.id, job.attempt))
+    connection.executemany("INSERT INTO leases VALUES (?, ?, ?, ?)", [(gpu, job.id, job.attempt, time.time()) for gpu in free[:gpus]])
+    return True
+
+
+def leased(ledger: Ledger, job: Job) -> tuple[str, ...]:
+    """UUIDs of the GPUs that the attempt holds, in the order it got them."""
+    return tuple(row["gpu"] for row in ledger.rows("SELECT gpu FROM leases WHERE job_id = ? AND attempt = ? ORDER BY rowid", job.id, job.attempt))
+
+
+def adopt(ledger: Ledger, job: Job, supervisor: Identity) -> bool:
+    """Makes `supervisor` look after an orphan in the place of the dead one in `job`. False: another was first, or the attempt is over."""
+    dead = job.supervisor.encode() if job.supervisor is not None else None
     with ledger.transaction() as connection:
-        connection.execute("UPDATE attempts SET beat = ? WHERE job_id = ? AND number = ?", (time.time(), job.id, job.attempt))
+        connection.execute(
+            "UPDATE attempts SET supervisor = ?, beat = ? WHERE job_id = ? AND number = ? AND state = 'orphaned' AND supervisor IS ?",
+            (supervisor.encode(), time.time(), job.id, job.attempt, dead),
+        )
+        row = connection.execute("SELECT state, supervisor FROM attempts WHERE job_id = ? AND number = ?", (job.id, job.attempt)).fetchone()
+    return row is not None and row["state"] == "orphaned" and row["supervisor"] == supervisor.encode()
+
+
+def record_beat(ledger: Ledger, job: Job) -> None:
+    """That its supervisor lives, and how long the work has taken so far."""
+    age = job.work_tick.age if job.work_tick is not None else None
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE attempts SET beat = ?, worked_s = coalesce(?, worked_s) WHERE job_id = ? AND number = ?", (time.time(), age, job.id, job.attempt))
+
+
+def record_gpu_busy(ledger: Ledger, job: Job, percent: float) -> None:
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE attempts SET gpu_busy = ? WHERE job_id = ? AND number = ?", (percent, job.id, job.attempt))
 
 
 def ask_cancel(ledger: Ledger, job: Job, grace_s: float | None) -> None:
@@ -260,5 +339,6 @@ def _job(row: sqlite3.Row) -> Job:
     values["remote"] = Remote.model_validate_json(values["remote"]) if values["remote"] else None
     values["queued_tick"] = Tick.decode(values["queued_tick"])
     values["cancel_tick"] = Tick.decode(values["cancel_tick"])
+    values["work_tick"] = Tick.decode(values["work_tick"])
     values["doubt"] = json.loads(values["doubt"]) if values["doubt"] else {}
     return Job(**values)

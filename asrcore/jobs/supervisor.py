@@ -1,8 +1,9 @@
 """The process that looks after one attempt: `python -m asrcore.jobs.supervisor HOME JOB_ID ATTEMPT CONFIG`, in a session of its own.
 
-It waits for a slot, starts the child, beats, passes on a cancel (SIGTERM, grace, then SIGKILL to the child's whole group), keeps the time
-limit and records the end. It sleeps until a signal, a deadline or its heartbeat. When it dies itself, the child goes on, and readers of the
-ledger finish its work (`reconcile.py`). For a cluster it submits, and then looks after the job there (`remote.py`) in the same way.
+It waits for a slot and for GPUs, starts the child, beats, passes on a cancel (SIGTERM, grace, then SIGKILL to the child's whole group), keeps
+the caps and records the end. It sleeps until a signal, a deadline or its heartbeat. When it dies itself, the child goes on; the next reader of
+the ledger (`reconcile.py`) starts another supervisor, which adopts the orphan. For a cluster it submits, and then looks after the job there
+(`remote.py`) in the same way.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import contextlib
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
 from concurrent import futures
@@ -21,14 +21,16 @@ from typing import Self
 
 from asrcore.errors import AsrtuneError, EnvironmentFault, ErrorView
 from asrcore.jobs import child, process, remote, store
-from asrcore.jobs.backends import CLUSTERS, command_here, pool_of, settings_of
+from asrcore.jobs.backends import CLUSTERS, command_here, gpus_of, pool_of, settings_of
 from asrcore.jobs.ledger import Ledger
 from asrcore.jobs.notify import Notice, messenger, notice_of, notify
 from asrcore.jobs.outcome import Outcome, Why, attempt_folder
 from asrcore.jobs.reconcile import reconcile, supervised
 from asrcore.jobs.record import finalise
-from asrcore.jobs.store import HEARTBEAT_S, Job, Remote
+from asrcore.jobs.room import gpus_here, require_room
+from asrcore.jobs.store import HEARTBEAT_S, Cap, Job, Remote
 from asrcore.jobs.watch import HealthWatch
+from asrcore.jobs.work import Child, Orphan, Work
 from asrcore.workspace import Config, load_config
 
 _QUEUE_POLL_S = 0.5
@@ -81,23 +83,48 @@ class Supervisor:
         self.tell_later = messenger(config, home)
         self.health = HealthWatch(self.ledger, self.folder, self.tell_later)
         self._last_beat = 0.0
+        self._visible: tuple[str, ...] = ()
+        """UUIDs of the GPUs that this machine has for the job."""
 
     def run(self) -> int:
         me = process.identify(os.getpid())
-        if me is None or not store.register_supervisor(self.ledger, self.job_id, self.attempt, me):
-            _log("this attempt is over or another supervisor's")
-            return 0
+        if me is None:
+            return EnvironmentFault.exit_code
+        if not store.register_supervisor(self.ledger, self.job_id, self.attempt, me):
+            return self._adopt(me)
+        queued = self._job()
+        try:
+            self._visible = tuple(gpu.uuid for gpu in gpus_here(queued))
+        except AsrtuneError as error:
+            self._fail(queued, error)
+            return error.exit_code
         job = self._wait_for_slot()
         if job is None:
             return 0
+        try:
+            require_room(self.home, job, store.leased(self.ledger, job))
+        except AsrtuneError as error:
+            self._fail(job, error)
+            return error.exit_code
         self._sweep_lost(job)
         return self._run_in_cluster(job) if job.backend in CLUSTERS else self._run_here(job)
 
+    def _adopt(self, me: process.Identity) -> int:
+        """Looks after work whose supervisor died, if that is what this attempt is."""
+        job = self._job()
+        mine = job.supervisor == me or not supervised(self.ledger, job)
+        if job.attempt != self.attempt or job.child is None or not mine or not store.adopt(self.ledger, job, me):
+            _log("this attempt is over or another supervisor's")
+            return 0
+        self._record(None, self._watch(Orphan(job.child), job))
+        return 0
+
     def _run_here(self, job: Job) -> int:
         gate = process.Gate()
+        mine = store.leased(self.ledger, job)
         try:
             command = command_here(job.backend, remote.task_of(job, self.folder, self._config()))
-            running = process.start_detached(command, self.folder, self.folder / child.LOG, gate=gate.reader)
+            running = process.start_detached(command, self.folder, self.folder / child.LOG, gate=gate.reader, gpus=mine)
         except OSError as error:
             self._fail(job, EnvironmentFault(
                 "child_not_started", f"the process could not be started ({error.strerror}).",
@@ -105,16 +132,17 @@ class Supervisor:
             ))  # fmt: skip
             return EnvironmentFault.exit_code
         with self.ledger.transaction() as connection:
-            mine = store.advance(connection, job, "running", child=process.identify(running.pid))
-        if not mine:
+            won = store.advance(connection, job, "running", child=process.identify(running.pid))
+        if not won:
             _log("the attempt was ended by a reader; the child is stopped")
             os.killpg(running.pid, signal.SIGKILL)
             running.wait()
             return 0
         gate.let_go()
         gate.close()
-        why = self._watch(running, self._job())
-        self._record(running.returncode, why)
+        work = Child(running)
+        why = self._watch(work, self._job())
+        self._record(work.close(), why)
         return 0
 
     def _run_in_cluster(self, job: Job) -> int:
@@ -205,41 +233,49 @@ class Supervisor:
     def _is_next(self, job: Job) -> bool:
         pool = pool_of(job.backend)
         busy = [other for other in store.in_states(self.ledger, *store.BUSY)
-                if other.backend in pool and reconcile(self.ledger, self.home, other, self.tell_later).state in store.LIVE]  # fmt: skip
+                if other.backend in pool and reconcile(self.ledger, self.home, other, self.config).state in store.LIVE]  # fmt: skip
         before = [other for other in store.in_states(self.ledger, "queued")
                   if other.backend in pool and other.queued < job.queued and supervised(self.ledger, other)]  # fmt: skip
         return len(busy) + len(before) < job.slots
 
     def _take_slot(self, job: Job) -> bool:
+        gpus = gpus_of(self._config(), job.backend, job.kind, len(self._visible))
         with self.ledger.transaction() as connection:
-            busy = store.count_busy(connection, pool_of(job.backend))
-            return busy < job.slots and store.advance(connection, job, "starting")
+            return store.take_slot(connection, job, pool_of(job.backend), self._visible, gpus)
 
-    def _watch(self, running: subprocess.Popen[bytes], job: Job) -> Why | None:
-        """Until the child ended; also ends what is left of its process group."""
+    def _watch(self, work: Work, job: Job) -> Why | None:
+        """Until the work ended, by itself or at a cap or because somebody asked for it."""
         why: Why | None = None
-        limit = float("inf") if job.walltime_s is None else time.monotonic() + job.walltime_s
-        kill_at = float("inf")
-        while not _has_ended(running):
+        seconds, cap = job.allowance
+        worked_s = job.work_tick.age if job.work_tick is not None else None
+        limit = time.monotonic() + seconds - (worked_s or 0.0)
+        asked, killed = float("inf"), False
+        while not work.ended():
             self._beat(job)
             self.health.look(job)
             now = time.monotonic()
             if why is None:
-                why = self._reason_to_stop(now > limit)
+                why = self._reason_to_stop(cap if now > limit else None)
                 if why is not None:
-                    running.terminate()
-                    kill_at = now + self._job().grace_s
-            elif now >= kill_at:
-                os.killpg(running.pid, signal.SIGKILL)
-                kill_at = float("inf")
-            self.wake.wait(min(HEARTBEAT_S, kill_at - now, limit - now if why is None else HEARTBEAT_S))
-        # The zombie still holds its pid, so this group is the child's own and no later one.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
+                    work.ask_to_stop()
+                    asked = now
+            kill_at = asked + self._grace_s(job)
+            if now >= kill_at and not killed:
+                work.kill()
+                killed = True
+            until = limit - now if why is None else work.poll_s if killed else kill_at - now
+            self.wake.wait(min(work.poll_s, until))
+        self._beat(job, at_once=True)
         return why
 
-    def _reason_to_stop(self, over_time: bool) -> Why | None:
+    def _grace_s(self, job: Job) -> float:
+        """As it is now: a second cancel may ask for a shorter one."""
+        try:
+            return self._job().grace_s
+        except AsrtuneError:
+            return job.grace_s
+
+    def _reason_to_stop(self, cap: Cap | None) -> Why | None:
         if self.wake.terminated:
             return "cancel"
         try:
@@ -247,11 +283,11 @@ class Supervisor:
                 return "cancel"
         except AsrtuneError as error:
             _log(str(error))
-        return "walltime" if over_time else None
+        return cap
 
-    def _beat(self, job: Job) -> None:
+    def _beat(self, job: Job, *, at_once: bool = False) -> None:
         """A heartbeat that cannot be written (full disk) must not end hours of work."""
-        if time.monotonic() - self._last_beat < HEARTBEAT_S:
+        if time.monotonic() - self._last_beat < HEARTBEAT_S and not at_once:
             return
         self._last_beat = time.monotonic()
         try:
@@ -259,7 +295,7 @@ class Supervisor:
         except AsrtuneError as error:
             _log(str(error))
 
-    def _record(self, exit_code: int, why: Why | None) -> None:
+    def _record(self, exit_code: int | None, why: Why | None) -> None:
         """Tries for a minute when the ledger cannot be written; after that readers judge by the files."""
         for _ in range(_RECORD_TRIES):
             try:
@@ -283,20 +319,20 @@ class Supervisor:
             _log(str(error))
 
     def _fail(self, job: Job, error: AsrtuneError) -> None:
-        """Ends an attempt whose work could not even be started."""
+        """Ends an attempt whose work could not even be started. Tries for a minute, as the reason may be a full disk."""
         _log(str(error))
         view = ErrorView.of(error)
-        with self.ledger.transaction() as connection:
-            done = store.advance(connection, job, "failed", reason=view.code, error=view)
-        if done:
-            self._tell(notice_of(job, Outcome("failed", view.code, error=view)))
-
-
-def _has_ended(running: subprocess.Popen[bytes]) -> bool:
-    """Without collecting the exit status, so that the pid stays taken until the group is dealt with."""
-    if not hasattr(os, "waitid"):  # macOS before Python 3.13
-        return running.poll() is not None
-    return os.waitid(os.P_PID, running.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        for _ in range(_RECORD_TRIES):
+            try:
+                with self.ledger.transaction() as connection:
+                    done = store.advance(connection, job, "failed", reason=view.code, error=view)
+            except AsrtuneError as second:
+                _log(str(second))
+                self.wake.wait(HEARTBEAT_S)
+            else:
+                if done:
+                    self._tell(notice_of(job, Outcome("failed", view.code, error=view)))
+                return
 
 
 def _log(text: str) -> None:

@@ -6,16 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from asrcore import requests
 from asrcore.jobs import ENDED, JobView, Ledger, get_job, list_jobs, store
 from asrcore.jobs.process import Identity
+from asrcore.recipe import Plan
 from asrcore.workspace import Workspace
+from tests.jobs.storm import Surface
 
 PROBE = Path(__file__).parent / "probe"
 WAITS = 60
@@ -108,3 +111,45 @@ def launch(jobs: Jobs) -> Iterator[Callable[[], subprocess.Popen[str]]]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+Open = Callable[[str, Plan], Surface]
+
+
+@pytest.fixture
+def surface(jobs: Jobs) -> Iterator[Callable[..., Surface]]:
+    """Opens surfaces (`storm.Surface`) whose training is the light probe, or with `module="asrtune"` the real one."""
+    opened: list[Surface] = []
+
+    def start(kind: str, plan: Plan, module: str = "asrtune_surface") -> Surface:
+        opened.append(Surface(kind, plan, jobs.ws.base_folder, module))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Iterator[Counter[str]]:
+    """Whom a trial of a storm really killed; summed up at the end of the run."""
+    hit: Counter[str] = Counter()
+    yield hit
+    record_property("storm", [request.node.path.stem, dict(hit)])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Trials and blows of the storms that ran, by file; a trial is right when its test passed."""
+    reports = [report for group in terminalreporter.stats.values() for report in group if isinstance(report, pytest.TestReport)]
+    wrong = {report.nodeid for report in reports if report.failed}
+    storms: dict[str, tuple[set[str], Counter[str]]] = {}
+    for report in reports:
+        for name, value in report.user_properties:
+            if name == "storm" and report.when == "teardown":
+                file, blows = cast("tuple[str, dict[str, int]]", value)
+                trials, hit = storms.setdefault(file, (set(), Counter()))
+                trials.add(report.nodeid)
+                hit.update(blows)
+    for name, (trials, hit) in sorted(storms.items()):
+        blows = ", ".join(f"{victim} {count}" for victim, count in sorted(hit.items()))
+        terminalreporter.write_line(f"{name}: {len(trials)} trials, {len(trials & wrong)} wrong; killed: {blows or 'nobody'}")

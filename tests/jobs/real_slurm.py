@@ -1,7 +1,8 @@
-"""A real Slurm of one node, without root's configuration and without munge: Debian's daemons under this user, in a folder of the test.
+"""A real Slurm of one node, without root's configuration: Debian's slurmctld, slurmd and munged under this user, in a folder of the test.
 
+There is no slurmdbd: what a job came to is asked of the controller (`scontrol`), as where a site has no accounting.
 Where Debian's packages are not installed, they can lie unpacked in any folder, named by ASRTUNE_SLURM_ROOT:
-`apt-get download slurmctld slurmd slurm-client slurm-wlm-basic-plugins libmunge2 libhwloc15`, then `dpkg -x FILE FOLDER` for each.
+`apt-get download slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libmunge2 libhwloc15`, then `dpkg -x FILE FOLDER` for each.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -20,7 +22,8 @@ def root() -> Path | None:
     """Where Slurm's files lie, or None."""
     named = os.environ.get("ASRTUNE_SLURM_ROOT")
     place = Path(named) if named else Path("/")
-    return place if list((place / "usr/sbin").glob("slurmctld*")) and (place / "usr/bin/sbatch").exists() else None
+    needed = (list((place / "usr/sbin").glob("slurmctld*")), (place / "usr/sbin/munged").exists(), (place / "usr/bin/sbatch").exists())
+    return place if all(needed) else None
 
 
 def free_port() -> int:
@@ -30,7 +33,7 @@ def free_port() -> int:
 
 
 class RealSlurm:
-    """Controller and node daemon, both in the foreground, as children of the test."""
+    """munged, controller and node daemon, all in the foreground, as children of the test."""
 
     def __init__(self, place: Path, folder: Path) -> None:
         self.place = place
@@ -43,20 +46,33 @@ class RealSlurm:
         }  # fmt: skip
         for name in ("state", "spool"):
             (folder / name).mkdir(parents=True)
-        user = getpass.getuser()
+        user, socket_path = getpass.getuser(), folder / "munge.socket"
         conf.write_text(
             "\n".join([
-                "ClusterName=test", f"SlurmctldHost={self.node}(127.0.0.1)", f"SlurmUser={user}", f"SlurmdUser={user}", "AuthType=auth/none", "CredType=cred/none",
+                "ClusterName=test", f"SlurmctldHost={self.node}(127.0.0.1)", f"SlurmUser={user}", f"SlurmdUser={user}", "AuthType=auth/munge", "CredType=cred/munge", f"AuthInfo=socket={socket_path}",
                 f"PluginDir={libraries / 'slurm-wlm'}", f"SlurmctldPort={free_port()}", f"SlurmdPort={free_port()}", f"StateSaveLocation={folder / 'state'}",
                 f"SlurmdSpoolDir={folder / 'spool'}", f"SlurmctldPidFile={folder / 'ctld.pid'}", f"SlurmdPidFile={folder / 'd.pid'}",
                 "ProctrackType=proctrack/linuxproc", "TaskPlugin=task/none", "MpiDefault=none", "SelectType=select/cons_tres", "SchedulerType=sched/builtin",
-                "JobAcctGatherType=jobacct_gather/none", "AccountingStorageType=accounting_storage/none", "ReturnToService=2", "KillWait=5", "MinJobAge=300",
+                "JobAcctGatherType=jobacct_gather/none", "AccountingStorageType=accounting_storage/none", "ReturnToService=0", "KillWait=5", "MinJobAge=300",
                 f"NodeName={self.node} NodeAddr=127.0.0.1 CPUs={os.cpu_count()} RealMemory=1000 State=UNKNOWN",
                 "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP", "",
             ]), encoding="utf-8",
         )  # fmt: skip
         self.log = open(folder / "daemons.log", "ab")  # noqa: SIM115
-        self.daemons = [self._start("slurmctld", "-D", "-c"), self._start("slurmd", "-D", "-d", str(self._daemon("slurmstepd")))]
+        self.daemons = [self._start_munge(folder, socket_path), self._start("slurmctld", "-D", "-c"), self._start("slurmd", "-D", "-d", str(self._daemon("slurmstepd")))]
+
+    def _start_munge(self, folder: Path, socket_path: Path) -> subprocess.Popen[bytes]:
+        """With a key of its own. `--force`: the test's folder need not be root's."""
+        key = folder / "munge.key"
+        key.write_bytes(os.urandom(1024))
+        key.chmod(0o600)
+        files = (f"--{name}-file={folder / f'munged.{name}'}" for name in ("log", "pid", "seed"))
+        munged = self._start("munged", "--foreground", "--force", f"--socket={socket_path}", f"--key-file={key}", *files)
+        for _ in range(100):
+            if socket_path.exists():
+                return munged
+            signal.sigtimedwait([], 0.1)
+        raise AssertionError("munged made no socket")
 
     def _daemon(self, name: str) -> Path:
         return next(path for suffix in ("-wlm", "") if (path := self.place / "usr/sbin" / f"{name}{suffix}").exists())
@@ -66,6 +82,10 @@ class RealSlurm:
 
     def say(self, *command: str) -> str:
         return subprocess.run(command, env=os.environ | self.environment, capture_output=True, text=True, check=True).stdout
+
+    def set_node(self, state: str) -> None:
+        """What an operator, or the controller for a node that it no longer hears, does: `down`, and `resume` after it."""
+        self.say(str(self.place / "usr/bin/scontrol"), "update", f"NodeName={self.node}", f"State={state}", "Reason=test")
 
     def ready(self) -> bool:
         """Whether a job would start now."""

@@ -1,10 +1,14 @@
-"""What the storms share: seeds, the marks that work leaves, and what must hold after every blow."""
+"""What the storms share: seeds, surfaces to be killed, the marks that work leaves, and what must hold after every blow."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ import psutil
 import pytest
 
 from asrcore.jobs import ENDED, JobView, get_job, resume_job
+from asrcore.recipe import Plan
 
 MARKS = ["start", "a", "b", "c", "end"]
 
@@ -23,19 +28,67 @@ def seeds(short: int, total: int) -> Any:
     return pytest.mark.parametrize("seed", values)
 
 
-def strike(jobs: Any, job_id: str, victim: str) -> None:
-    """Kills what lives of it at this moment, whole groups, as the kernel's memory killer or a reboot would."""
+class Surface:
+    """`mcp` (the server, ready for its first call) or `cli` (about to launch the plan) in a session of its own. `module` is what Python runs."""
+
+    def __init__(self, kind: str, plan: Plan, folder: Path, module: str) -> None:
+        self.plan = plan
+        words = ["mcp"] if kind == "mcp" else ["call", "launch_finetune", "--json", json.dumps({"plan_id": plan.summary.plan_id})]
+        self.running = subprocess.Popen([sys.executable, "-m", module, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        text=True, cwd=folder, start_new_session=True)  # fmt: skip
+        if kind == "mcp":
+            self._tell(1, "initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}})
+            assert "result" in self.heard()
+            self._tell(None, "notifications/initialized", {})
+
+    def ask_for_launch(self) -> None:
+        """Of a server; a command line launches by itself."""
+        self._tell(2, "tools/call", {"name": "launch_finetune", "arguments": {"plan_id": self.plan.summary.plan_id}})
+
+    def heard(self) -> dict[str, Any]:
+        assert self.running.stdout is not None
+        return json.loads(self.running.stdout.readline())
+
+    def wait(self, seconds: float) -> None:
+        """Until it ends, or so long."""
+        try:
+            self.running.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return
+
+    def kill(self) -> bool:
+        """False when it had ended by itself."""
+        if self.running.poll() is not None:
+            return False
+        os.killpg(self.running.pid, signal.SIGKILL)
+        self.running.wait()
+        return True
+
+    def close(self) -> None:
+        self.running.kill()
+        self.running.communicate()
+
+    def _tell(self, number: int | None, method: str, params: dict[str, Any]) -> None:
+        assert self.running.stdin is not None
+        message: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "params": params}
+        self.running.stdin.write(json.dumps(message if number is None else message | {"id": number}) + "\n")
+        self.running.stdin.flush()
+
+
+def strike(jobs: Any, job_id: str, victim: str, tally: Counter[str] | None = None) -> None:
+    """Kills what lives of it at this moment, whole groups, as the kernel's memory killer or a reboot would. `tally` counts who was really hit."""
     row = jobs.row(job_id)
-    supervisor = [row.supervisor] if row.supervisor else []
-    child = [row.child] if row.child else []
+    supervisor = [("supervisor", row.supervisor)] if row.supervisor else []
+    child = [("work", row.child)] if row.child else []
     order = {"supervisor": supervisor, "child": child, "both": [*supervisor, *child], "child first": [*child, *supervisor], "nobody": []}
-    for one in order[victim]:
-        one.send(signal.SIGKILL, group=True)
+    for name, one in order[victim]:
+        if one.send(signal.SIGKILL, group=True) and tally is not None:
+            tally[name] += 1
 
 
 def settled(jobs: Any, job_id: str) -> JobView:
     view = get_job(jobs.ws, job_id)
-    for _ in range(60):
+    for _ in range(jobs.waits):
         if view.state in ENDED:
             return view
         view = get_job(jobs.ws, job_id, wait_s=2.0)
@@ -85,3 +138,15 @@ def zombies(pid: int | None = None) -> list[int]:
             if thread.name.startswith("reap-"):
                 thread.join(timeout=60)
     return [child.pid for child in psutil.Process(pid or os.getpid()).children() if child.status() == psutil.STATUS_ZOMBIE]
+
+
+def left_running(home: Path) -> list[str]:
+    """Command lines of processes that still work for this workspace; those that are just leaving get half a minute."""
+    found: list[str] = []
+    for _ in range(300):
+        lines = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+        found = [line for line in lines if str(home) in line and "asrcore" in line]
+        if not found:
+            break
+        signal.sigtimedwait([], 0.1)
+    return found

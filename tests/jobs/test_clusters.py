@@ -71,6 +71,7 @@ def test_a_job_runs_there_through_the_same_states_to_the_same_result(jobs: Any, 
     assert submit(jobs.ws, "probe", jobs.request("wait", result={"answer": 42}), backend="local").deduplicated
     assert len(cluster.jobs()) == 1
     assert [warning.code for warning in answer(done).warnings] == (["cluster_cleanup"] if cluster.kind == "sky" else [])
+    assert ("sky status" in answer(done).next_actions[-1].why) == (cluster.kind == "sky")
 
 
 @slurm_then_sky

@@ -1,6 +1,7 @@
 """Many jobs, each hit at a random moment: no wrong final state, no work done twice, no result lost, nothing left running.
 
-A failed seed is replayed by `pytest -m '' tests/jobs/test_kill_storm.py -k seed_N_`; the moment within the machine's own timing still varies.
+`make storm` runs all seeds, and those of real trainings beside them (`test_train_storm.py`), and counts the blows. A failed seed is replayed by
+`pytest -m '' tests/jobs/test_kill_storm.py -k seed_N_`; the moment within the machine's own timing still varies.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,13 @@ from asrcore import requests
 from asrcore.jobs import Ledger, get_job, list_jobs, process, resume_job, submit
 from asrcore.recipe import FinetuneSpec, Plan, launch_plan, make_plan
 from asrcore.workspace import Workspace
+from tests.jobs.conftest import Open
 from tests.jobs.storm import finished, living, marks, require_whole, seeds, settled, strike, zombies
 from tests.recipe.corpora import build, corpus
 
 
 @seeds(short=6, total=180)
-def test_a_job_hit_at_a_random_moment_ends_right_and_can_be_finished(jobs: Any, tmp_path: Path, seed: int) -> None:
+def test_a_job_hit_at_a_random_moment_ends_right_and_can_be_finished(jobs: Any, tmp_path: Path, tally: Counter[str], seed: int) -> None:
     rng = random.Random(seed)
     out = tmp_path / "out"
     out.mkdir()
@@ -35,7 +38,7 @@ def test_a_job_hit_at_a_random_moment_ends_right_and_can_be_finished(jobs: Any, 
     for _ in range(rng.randint(1, 3)):
         for _ in range(rng.randint(0, 12)):
             get_job(jobs.ws, job_id, wait_s=rng.choice((0.0, 0.02, 0.1)))
-        strike(jobs, job_id, rng.choice(("supervisor", "child", "both", "child first", "nobody")))
+        strike(jobs, job_id, rng.choice(("supervisor", "child", "both", "child first", "nobody")), tally)
         view = settled(jobs, job_id)
         assert view.state in ("succeeded", "lost", "failed"), view
         if view.state == "failed":
@@ -64,62 +67,17 @@ def plan(jobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     return make_plan(FinetuneSpec(shards_id=shards.shards_id, dev_manifest=str(dev), max_steps=8), jobs.ws).plan
 
 
-Open = Callable[[str, Plan], "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def surface(jobs: Any) -> Iterator[Open]:
-    """Starts `mcp` or `cli` in a session of its own, about to launch the plan: it begins with the next line on its stdin (mcp) or at once (cli)."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(kind: str, plan: Plan) -> subprocess.Popen[str]:
-        words = ["mcp"] if kind == "mcp" else ["call", "launch_finetune", "--json", json.dumps({"plan_id": plan.summary.plan_id})]
-        running = subprocess.Popen([sys.executable, "-m", "asrtune_surface", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                   text=True, cwd=jobs.ws.base_folder, start_new_session=True)  # fmt: skip
-        started.append(running)
-        if kind == "mcp":
-            tell(running, 1, "initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}})
-            assert running.stdout is not None
-            assert "result" in json.loads(running.stdout.readline())
-            tell(running, None, "notifications/initialized", {})
-        return running
-
-    yield start
-    for running in started:
-        running.kill()
-        running.communicate()
-
-
-def tell(server: subprocess.Popen[str], number: int | None, method: str, params: dict[str, Any]) -> None:
-    assert server.stdin is not None
-    message: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "params": params}
-    server.stdin.write(json.dumps(message if number is None else message | {"id": number}) + "\n")
-    server.stdin.flush()
-
-
-def ask_for_launch(server: subprocess.Popen[str], plan: Plan) -> None:
-    tell(server, 2, "tools/call", {"name": "launch_finetune", "arguments": {"plan_id": plan.summary.plan_id}})
-
-
-def until_it_ends_or(running: subprocess.Popen[str], seconds: float) -> None:
-    try:
-        running.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return
-
-
 @seeds(short=3, total=60)
-def test_a_surface_killed_while_it_launches_leaves_one_whole_job_or_none(jobs: Any, plan: Plan, surface: Open, seed: int) -> None:
+def test_a_surface_killed_while_it_launches_leaves_one_whole_job_or_none(jobs: Any, plan: Plan, surface: Open, tally: Counter[str], seed: int) -> None:
     rng = random.Random(seed)
     kind = ("mcp", "cli")[seed % 2]
     running = surface(kind, plan)
     if kind == "mcp":
-        ask_for_launch(running, plan)
-    until_it_ends_or(running, rng.uniform(0, 2.0) ** 2)
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
+        running.ask_for_launch()
+    running.wait(rng.uniform(0, 2.0) ** 2)
+    tally[kind] += running.kill()
     for view in list_jobs(jobs.ws):
-        strike(jobs, view.job_id, rng.choice(("nobody", "nobody", "supervisor", "child", "both")))
+        strike(jobs, view.job_id, rng.choice(("nobody", "nobody", "supervisor", "child", "both")), tally)
     again = launch_plan(jobs.ws, plan.summary.plan_id)
     view = finished(jobs, again.job_id)
     assert [known.job_id for known in list_jobs(jobs.ws)] == [view.job_id]
@@ -133,16 +91,16 @@ def test_launches_of_one_plan_at_one_moment_from_every_surface_are_one_job(jobs:
     servers = [surface("mcp", plan) for _ in range(2)]
     shells = [surface("cli", plan) for _ in range(2)]
     for server in servers:
-        ask_for_launch(server, plan)
+        server.ask_for_launch()
     here = launch_plan(jobs.ws, plan.summary.plan_id)
-    answers = [json.loads(server.stdout.readline())["result"]["structuredContent"]["data"] for server in servers if server.stdout is not None]
-    answers += [json.loads(shell.communicate(timeout=120)[0])["data"] for shell in shells]
+    answers = [server.heard()["result"]["structuredContent"]["data"] for server in servers]
+    answers += [json.loads(shell.running.communicate(timeout=120)[0])["data"] for shell in shells]
     assert {answer["job_id"] for answer in answers} == {here.job_id}
     assert sorted([here.deduplicated, *(answer["deduplicated"] for answer in answers)]) == [False, True, True, True, True]
     view = settled(jobs, here.job_id)
     assert (view.state, view.attempt) == ("succeeded", 1)
     require_whole(view, Path(plan.request.out))
-    assert [zombies(server.pid) for server in servers] == [[], []]
+    assert [zombies(server.running.pid) for server in servers] == [[], []]
 
 
 # --- the machine: disk, clock, permissions, pids

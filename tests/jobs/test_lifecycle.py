@@ -12,7 +12,7 @@ import pytest
 
 from asrcore import io, requests
 from asrcore.errors import EnvironmentFault, NotReadyError, UsageError
-from asrcore.jobs import Ledger, api, cancel_job, follow, get_job, list_jobs, process, resume_job, submit
+from asrcore.jobs import Ledger, Limits, api, cancel_job, follow, get_job, list_jobs, process, resume_job, submit
 from asrcore.jobs.child import LOGGERS
 from asrcore.jobs.process import identify
 from asrcore.requests import ShardsRequest, ShardsResult
@@ -82,6 +82,17 @@ def test_the_same_request_is_done_once_and_found_again(jobs: Any) -> None:
     assert other.job_id != first.job_id
     jobs.ended(other.job_id)
     assert [view.job_id for view in list_jobs(jobs.ws)] == [other.job_id, first.job_id]
+
+
+def test_a_list_shows_live_progress_and_leaves_logs_and_results_to_get_job(jobs: Any) -> None:
+    done = jobs.ended(submit(jobs.ws, "probe", jobs.request("finish", result={"answer": 42}, tag="done")).job_id)
+    assert done.result == {"answer": 42}
+    live = submit(jobs.ws, "probe", jobs.request("wait")).job_id
+    jobs.at_gate(live)
+    first, second = list_jobs(jobs.ws)
+    assert first.progress is not None
+    assert (first.job_id, first.progress.stage, first.untrusted_text) == (live, "gate", "")
+    assert (second.job_id, second.state, second.result, second.progress) == (done.job_id, "succeeded", None, None)
 
 
 def test_force_new_makes_another_job_but_never_beside_a_live_twin(jobs: Any) -> None:
@@ -257,9 +268,9 @@ def test_a_larger_budget_runs_jobs_side_by_side(jobs: Any) -> None:
 
 
 def test_the_time_limit_ends_an_attempt_with_its_own_code(jobs: Any) -> None:
-    view = jobs.ended(submit(jobs.ws, "probe", jobs.request("wait"), walltime_s=0.3).job_id)
+    view = jobs.ended(submit(jobs.ws, "probe", jobs.request("wait"), limits=Limits(walltime_s=0.3)).job_id)
     assert view.error is not None
-    assert (view.state, view.error.code, view.error.retryable) == ("failed", "walltime_exceeded", True)
+    assert (view.state, view.error.code, view.error.retryable) == ("failed", "walltime_exceeded", False)
 
 
 def test_follow_gives_every_event_and_ends_with_the_job(jobs: Any) -> None:

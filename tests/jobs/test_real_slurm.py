@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from asrcore import requests
-from asrcore.jobs import cancel_job, get_job, remote, resume_job, submit
+from asrcore.jobs import Limits, cancel_job, get_job, remote, resume_job, submit
 from asrcore.jobs.backends.slurm import SlurmCluster
 from asrcore.jobs.process import identify
 from tests.jobs.clusters import configure
@@ -48,7 +48,7 @@ def slurm(daemons: RealSlurm, jobs: Any, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def start(jobs: Any, do: str, **more: Any) -> str:
-    return submit(jobs.ws, "probe", jobs.request(do, **more), backend="slurm", walltime_s=60.0).job_id
+    return submit(jobs.ws, "probe", jobs.request(do, **more), backend="slurm", limits=Limits(walltime_s=60.0)).job_id
 
 
 def test_a_job_is_submitted_polled_and_finished(jobs: Any, slurm: RealSlurm) -> None:
@@ -123,6 +123,21 @@ def test_a_refusal_carries_slurms_own_reason(jobs: Any, slurm: RealSlurm) -> Non
     assert view.error is not None
     assert view.error.code == "cluster_refused"
     assert "invalid partition specified: nowhere" in view.error.message
+
+
+def test_a_node_that_fails_ends_the_job_and_a_resume_finishes_it_once_the_node_is_back(jobs: Any, slurm: RealSlurm) -> None:
+    job_id = start(jobs, "wait", result={"answer": 42})
+    jobs.at_gate(job_id)
+    slurm.set_node("down")
+    view = jobs.ended(job_id)
+    assert view.error is not None
+    assert (view.state, view.remote_state, view.error.code, view.error.retryable) == ("failed", "NODE_FAIL", "node_failed", True)
+    slurm.set_node("resume")
+    wait_until_ready(slurm)
+    assert resume_job(jobs.ws, job_id).attempt == 2
+    jobs.at_gate(job_id)
+    jobs.open_gate()
+    assert jobs.ended(job_id).result == {"answer": 42}
 
 
 @pytest.mark.heavy

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from asrcore.errors import NotReadyError, UsageError
+from asrcore.errors import EnvironmentFault, NotReadyError, UsageError
 from asrcore.jobs.backends.base import Cluster, Task, require_commands
 from asrcore.jobs.backends.here import local_command, torchrun_command
 from asrcore.jobs.backends.sky import SkyCluster
@@ -19,9 +20,12 @@ HERE: tuple[BackendName, ...] = ("local", "torchrun")
 DISTRIBUTED = frozenset({"train"})
 """Kinds whose module knows that it is one of several processes; any other would do its work once in each."""
 
+WITHOUT_GPU = frozenset({"build_shards"})
+"""Kinds that load no model; every other one gets GPUs of this machine, where it has any."""
+
 
 def require_backend(ws: Workspace, backend: BackendName, request: dict[str, Any]) -> None:
-    """Raises `backend_not_allowed`, `backend_missing`, `workspace_not_shared`: what would stop the job before it starts."""
+    """Raises `backend_not_allowed`, `backend_missing`, `workspace_not_shared`, `scheduler_not_allowed`, `dask_missing`: what would stop the job before it starts."""
     config = ws.config
     if backend not in config.backends:
         raise UsageError("backend_not_allowed", f"{backend} is not among the backends of {ws.config_file.name} ({', '.join(config.backends)}).",
@@ -30,6 +34,8 @@ def require_backend(ws: Workspace, backend: BackendName, request: dict[str, Any]
         require_commands(CLUSTERS[backend].title, CLUSTERS[backend].commands)
     if backend == "sky":
         _require_mounts(ws, request)
+    if request.get("scheduler"):
+        _require_scheduler(ws, str(request["scheduler"]))
 
 
 def slots_of(config: Config, backend: BackendName) -> int:
@@ -49,6 +55,13 @@ def processes_of(config: Config, backend: BackendName, kind: str) -> int:
     return config.torchrun.processes if backend == "torchrun" else max(1, settings_of(config, backend).gpus)
 
 
+def gpus_of(config: Config, backend: BackendName, kind: str, here: int) -> int:
+    """GPUs of one job; `here` is how many this machine has."""
+    if backend in CLUSTERS:
+        return settings_of(config, backend).gpus
+    return 0 if kind in WITHOUT_GPU else min(processes_of(config, backend, kind), here)
+
+
 def pool_of(backend: BackendName) -> tuple[BackendName, ...]:
     """Backends whose jobs wait for each other."""
     return HERE if backend in HERE else (backend,)
@@ -56,6 +69,16 @@ def pool_of(backend: BackendName) -> tuple[BackendName, ...]:
 
 def command_here(backend: BackendName, task: Task) -> tuple[str, ...]:
     return torchrun_command(task) if backend == "torchrun" else local_command(task)
+
+
+def _require_scheduler(ws: Workspace, address: str) -> None:
+    allowed = ws.config.dask.schedulers
+    if address not in allowed:
+        raise UsageError("scheduler_not_allowed", f"the scheduler is not among the [dask] schedulers of {ws.config_file.name} ({', '.join(allowed) or 'none'}).",
+                         next_step="call without scheduler, or ask the person to add the address.")  # fmt: skip
+    if importlib.util.find_spec("distributed") is None:
+        raise EnvironmentFault("dask_missing", "a Dask scheduler is named, and the package distributed is not installed.",
+                               next_step='pip install "asrtune[dask]" here, on the scheduler and on the workers, then call again; or call without scheduler.')  # fmt: skip
 
 
 def _require_mounts(ws: Workspace, request: dict[str, Any]) -> None:
