@@ -96,6 +96,8 @@ class Curve:
 
 def fit(points: Sequence[Point], covariance: Floats) -> Curve | Refusal:
     """All power laws weighed by how well they fit. `covariance` is that of the points' percents, in points squared."""
+    if not points:
+        return Refusal("no round with known hours of target data is measured")
     hours = np.array([point.hours for point in points], dtype=np.float64)
     amounts = len({point.hours for point in points})
     if amounts < FEWEST_AMOUNTS:

@@ -8,7 +8,9 @@ from typing import Any
 
 from asrcore import io
 from asrcore.campaign import observe
+from asrcore.campaign.changes import changes, train_request
 from asrcore.campaign.diagnosis import diagnose
+from asrcore.campaign.effects import effects
 from asrcore.campaign.evidence import Evidence, Judgement, Lever
 from asrcore.campaign.mining import data_wanted
 from asrcore.campaign.rules import JUDGEMENTS, LEVERS, RULES_VERSION, first
@@ -114,10 +116,13 @@ def next_round(
         raise NotReadyError("round_incomplete", f"these evals are no round of {campaign.campaign_id}: {problems[0].message}.",
                             next_step="run run_streaming_eval for what is missing, pass each eval of one candidate once, and call again.", problems=problems)  # fmt: skip
     found = observe.behind(ledger, cells[0].checkpoint.sha256, campaign.targets[0].locales)
+    trained = next((decision.round.run_id for decision in reversed(earlier) if decision.round.run_id is not None), None)
+    trainings = train_request(ledger, trained), train_request(ledger, found.run_id)
     return Round(
         number=earlier[-1].round.number + 1, candidate=cells[0].checkpoint, target_pairs=pairs["target"], guard_pairs=pairs["guard"],
         incumbent_evals=tuple(before for before, _ in pairs["target"]), run_id=found.run_id, shards_id=found.shards_id,
         target_hours=target_hours if target_hours is not None else found.target_hours, gpu_hours=found.gpu_hours, lever=lever or _advised(earlier),
+        changed=changes(trainings[0], trainings[1]) if trainings[0] is not None and trainings[1] is not None else (),
     )  # fmt: skip
 
 
@@ -129,7 +134,10 @@ def judge_round(ledger: Ledger, campaign: Campaign, earlier: Sequence[Decision],
     before = earlier[-1].in_force if earlier else campaign.base
     looked_at = this.target_pairs[0][1] if this.target_pairs else this.incumbent_evals[0]
     cell = observe.cell_of(ledger, looked_at)
-    found = diagnose(cell, seen.replay)
+    suspect = observe.is_suspect(seen.evidence.poison, [target.verdict for target in seen.evidence.targets])
+    fitted = [one.eval_id for _, one in observe.on_curve(ledger, earlier, None if suspect else this)]
+    rounds = [*((one.round, one.evidence) for one in earlier), (this, seen.evidence)]
+    found = diagnose(cell, seen.replay, effects(rounds, fitted))
     next_hours = seen.evidence.outlook.hours_next if verdict.lever == "add_data" else None
     new_hours = None if next_hours is None else max(0.0, next_hours - (seen.evidence.outlook.hours_now or 0.0))
     key = [campaign.campaign_id, this.model_dump(mode="json"), earlier[-1].decision_id if earlier else None, RULES_VERSION]

@@ -14,6 +14,9 @@ Judgement = Literal["promote", "reject", "undecided", "none"]
 """About the candidate: becomes the model in force, is dropped, or neither was shown."""
 Lever = Literal["add_data", "more_replay", "blend", "boost_terms", "lower_lr", "collect_test_words", "fix_data", "stop"]
 
+Change = Literal["target_data", "replay", "rate", "surface", "prompt_mode", "base"]
+"""What can differ between the trainings of two rounds."""
+
 Interval = tuple[float, float, float]
 """Lower bound, median, upper bound of 90 %."""
 

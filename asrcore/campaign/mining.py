@@ -13,7 +13,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from asrcore.campaign.diagnosis import Finding, with_speech_rate
+from asrcore.campaign.diagnosis import with_speech_rate
+from asrcore.campaign.finding import Finding
 from asrcore.errors import clean_text
 from asrcore.requests import EvalCell, Hypothesis
 from asrcore.results import Frozen

@@ -9,23 +9,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from asrcore.campaign.curve import Curve, Point, Refusal, fit
+from asrcore.campaign.changes import train_request
+from asrcore.campaign.curve import Point, Refusal, fit
 from asrcore.campaign.diagnosis import terms_share
 from asrcore.campaign.evidence import Evidence, GuardsSeen, Lever, Outlook, TargetSeen
 from asrcore.campaign.rules import GROWTH
 from asrcore.campaign.state import ALL_ROWS, Campaign, Decision, Round
 from asrcore.errors import clean_text
 from asrcore.jobs import Ledger
-from asrcore.jobs.store import newest
-from asrcore.requests import Blend, EvalCell, TrainRequest, TrainResult
+from asrcore.requests import Blend, EvalCell, TrainResult
 from asrcore.score.bootstrap import Clusters, count, draws, resample
 from asrcore.score.bootstrap import cluster as clusters_of
-from asrcore.score.compare import Comparison, compare_cells
+from asrcore.score.compare import Comparison, Verdict, compare_cells
 from asrcore.score.hypotheses import pair_up, read_hypotheses
 from asrcore.score.replay import ReplayReport, check_guards
+from asrcore.score.segments import wrong_tag
 
 TAG_POINTS = 5.0
-"""Points of utterances by which wrong tags must rise in `auto`, and be shown to rise at 5 %, before the data is called poisoned."""
+"""Points of utterances by which tags of another locale must rise in `auto`, and be shown to rise at 5 %, before the data is called poisoned. No tag at all
+is what too few steps do, not wrong rows: 24 of 100 utterances where none of another locale was written, in a round with every tag right."""
 SCRIPT_POINTS = 5.0
 """Points of letters that left the locale's script."""
 CURVE_SEED = 0
@@ -65,11 +67,10 @@ def behind(ledger: Ledger, checkpoint_sha256: str, locales: Sequence[str]) -> Be
     run = next((one for one in runs if one.best.sha256 == checkpoint_sha256), None)
     if run is None:
         return Behind(None, None, None, 0.0)
-    job = next((job for job in newest(ledger, ALL_ROWS) if job.kind == "train" and job.request.get("run_id") == run.run_id), None)
-    hours = run.seconds / 3600
-    if job is None:
+    asked, hours = train_request(ledger, run.run_id), run.seconds / 3600
+    if asked is None:
         return Behind(run.run_id, None, None, hours)
-    shards = TrainRequest.model_validate(job.request).shards
+    shards = asked.shards
     seconds = sum(source.seconds_by_locale.get(locale, 0.0) for source in shards.sources if source.role == "train" for locale in set(locales))
     return Behind(run.run_id, shards.shards_id, seconds / 3600, hours)
 
@@ -89,10 +90,15 @@ def observe(ledger: Ledger, campaign: Campaign, earlier: Sequence[Decision], thi
         has_candidate=this.candidate is not None, targets=tuple(map(_target, comparisons)), guards=None if replay is None else _guards(replay), poison=poison,
         in_force_percent=comparisons[0].base.percent if comparisons else in_force.normalised.percent, goal_percent=campaign.goal_percent,
         min_gain_points=campaign.min_gain_points, spent=_spent(campaign, earlier, this), pulled=_pulled(earlier, this), terms_share=terms_share(latest),
-        outlook=_outlook(ledger, campaign, earlier, this, bool(poison) or any(c.verdict == "worse" for c in comparisons)),
+        outlook=_outlook(ledger, campaign, earlier, this, is_suspect(poison, [c.verdict for c in comparisons])),
         boosted=any(decision.lever == "boost_terms" for decision in earlier),
     )  # fmt: skip
     return Seen(evidence, comparisons, replay)
+
+
+def is_suspect(poison: Sequence[str], verdicts: Sequence[Verdict]) -> bool:
+    """Whether a round's data or training spoiled something, so that it says nothing about what more data brings."""
+    return bool(poison) or "worse" in verdicts
 
 
 def cell_of(ledger: Ledger, eval_id: str) -> EvalCell:
@@ -100,16 +106,36 @@ def cell_of(ledger: Ledger, eval_id: str) -> EvalCell:
     return EvalCell.model_validate(ledger.require("eval", eval_id))
 
 
-def points_of(ledger: Ledger, campaign: Campaign, earlier: Sequence[Decision], this: Round | None = None) -> tuple[tuple[Point, ...], NDArray[np.float64]]:
-    """The learning curve's points on the first target as it is now, with the covariance of their measurement. Rounds with poisoned data or a target
-    that got worse are left out, blends too, and those whose hours are not known or whose set has grown since; a checkpoint that was judged again on more
-    words is one point."""
-    rounds = [decision.round for decision in earlier if decision.judgement_rule not in ("poisoned", "worse")]
+def on_curve(ledger: Ledger, earlier: Sequence[Decision], this: Round | None = None, target: int = 0) -> list[tuple[Round, EvalCell]]:
+    """The rounds that the learning curve of a target (by its place, the first is 0) is fitted to, with their evals on it as it is now. Rounds with
+    poisoned data or a target that got worse are left out, blends too, those that forgot a guard with another recipe, and those whose hours are not known or whose
+    set has grown since; a checkpoint that was judged again on more words is one point."""
+    rounds = [one.round for one in earlier if one.judgement_rule not in ("poisoned", "worse") and not _bought_by_forgetting(one)]
     asked = [one for one in (*rounds, *([this] if this is not None else [])) if one.lever not in OFF_CURVE]
-    known = [(one.target_hours, cell_of(ledger, one.target_pairs[0][1])) for one in asked if one.target_hours and one.target_pairs]
-    if not known:
+    known = [(one, cell_of(ledger, one.target_pairs[target][1])) for one in asked if one.target_pairs and hours_of(ledger, one, target)]
+    return list({cell.checkpoint.sha256: (one, cell) for one, cell in known if cell.set.sha256 == known[-1][1].set.sha256}.values())
+
+
+def _bought_by_forgetting(decision: Decision) -> bool:
+    """Whether the round forgot a guard and changed more than its data: without replay, or at a higher rate, a target gains at the others' cost, and its rate
+    says nothing of what more data brings to a model that keeps them."""
+    return decision.judgement_rule == "forgotten" and bool({*decision.round.changed} - {"target_data"})
+
+
+def hours_of(ledger: Ledger, this: Round, target: int = 0) -> float | None:
+    """Hours of a round's training audio in the locales of a target; None when not known. Only those of the first target can have been given by the caller."""
+    if target == 0 or this.candidate is None:
+        return this.target_hours
+    return behind(ledger, this.candidate.sha256, cell_of(ledger, this.target_pairs[target][1]).locales).target_hours
+
+
+def points_of(
+    ledger: Ledger, earlier: Sequence[Decision], this: Round | None = None, target: int = 0
+) -> tuple[tuple[Point, ...], NDArray[np.float64]]:
+    """The points of a target's learning curve (`on_curve`), with the covariance of their measurement."""
+    kept = [(hours_of(ledger, one, target) or 0.0, cell) for one, cell in on_curve(ledger, earlier, this, target)]
+    if not kept:
         return (), np.zeros((0, 0))
-    kept = list({cell.checkpoint.sha256: (hours, cell) for hours, cell in known if cell.set.sha256 == known[-1][1].set.sha256}.values())
     hyps = [{h.id: h for h in read_hypotheses(Path(cell.hypotheses))} for _, cell in kept]
     order = list(hyps[0])
     first = [hyps[0][key] for key in order]
@@ -132,7 +158,7 @@ def outlook(points: Sequence[Point], spread: NDArray[np.float64], min_gain: floa
     then = None if now is None else min(GROWTH * now, most_hours or GROWTH * now)
     amounts = sorted({point.hours for point in points})
     last = _mean(points, amounts[-2]) - _mean(points, amounts[-1]) if len(amounts) > 1 else None
-    found: Curve | Refusal = fit(points, spread) if points else Refusal("no round with known hours of target data is measured")
+    found = fit(points, spread)
     if isinstance(found, Refusal) or now is None or then is None or then <= now:
         why = found.why if isinstance(found, Refusal) else "the budget allows no more data"
         return Outlook(hours_now=now, hours_next=then, next_error=None, next_gain=None, chance_below_min_gain=None, last_gain_points=last, refused=why)
@@ -141,7 +167,7 @@ def outlook(points: Sequence[Point], spread: NDArray[np.float64], min_gain: floa
 
 
 def _outlook(ledger: Ledger, campaign: Campaign, earlier: Sequence[Decision], this: Round, suspect: bool) -> Outlook:
-    points, spread = points_of(ledger, campaign, earlier, None if suspect else this)
+    points, spread = points_of(ledger, earlier, None if suspect else this)
     return outlook(points, spread, campaign.min_gain_points, campaign.budget.max_target_hours)
 
 
@@ -162,19 +188,19 @@ def _guards(report: ReplayReport) -> GuardsSeen:
 
 
 def _poison(before: EvalCell, after: EvalCell, comparison: Comparison) -> list[str]:
-    """Signs in one target. A wrong tag or script is what a row with a wrong `target_lang` teaches."""
+    """Signs in one target. Another locale's tag or script is what a row with a wrong `target_lang` teaches."""
     signs: list[str] = []
     left = 100 * (before.script_share - after.script_share)
     if left >= SCRIPT_POINTS and comparison.verdict != "better":
         signs.append(f"{left:.0f} points of the letters left the locale's script")
     if after.prompt_mode == "auto":
         pair = pair_up(before, after, CURVE_SEED)
-        wrong = [np.array([h.tag != h.locale for h in side], dtype=np.int64) for side in (pair.base, pair.tuned)]
+        other = [np.array([h.tag is not None and wrong_tag(h) for h in side], dtype=np.int64) for side in (pair.base, pair.tuned)]
         ones = np.ones(len(pair.base), dtype=np.int64)
-        rates = resample(wrong, ones, pair.clusters, CURVE_SEED)
-        rise = draws(rates[1] - rates[0], wrong[1] - wrong[0], ones, pair.clusters)
+        rates = resample(other, ones, pair.clusters, CURVE_SEED)
+        rise = draws(rates[1] - rates[0], other[1] - other[0], ones, pair.clusters)
         if rise.estimate >= TAG_POINTS and rise.lower(0.05) > 0:
-            signs.append(f"wrong tags in auto rose by {rise.estimate:.0f} points")
+            signs.append(f"tags of other locales in auto rose by {rise.estimate:.0f} points")
     return signs
 
 

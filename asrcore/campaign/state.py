@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from asrcore.campaign.diagnosis import Finding
-from asrcore.campaign.evidence import Evidence, Judgement, Lever
+from asrcore.campaign.evidence import Change, Evidence, Judgement, Lever
+from asrcore.campaign.finding import Finding
 from asrcore.campaign.mining import Wanted
 from asrcore.jobs import Ledger
 from asrcore.requests import CheckpointRef, EvalCell, ManifestRef, PromptMode
@@ -83,7 +83,8 @@ class Round(Frozen):
     shards_id: str | None = None
     target_hours: float | None = Field(default=None, description="Hours of training audio in the first target's locale; null when not known.")
     gpu_hours: float = Field(default=0.0, description="Hours that the candidate's training took; 0 when its run is not in this workspace.")
-    lever: Lever | None = Field(default=None, description="What this round changed.")
+    lever: Lever | None = Field(default=None, description="What this round was to change.")
+    changed: tuple[Change, ...] = Field(default=(), description="What its training changed against the trained round before; empty when one of them is not known.")
 
 
 class Decision(Frozen):

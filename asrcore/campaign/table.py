@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from asrcore.campaign.curve import FARTHEST, Curve, Point, Refusal
 from asrcore.campaign.mining import HardUtterance, MissedWord
-from asrcore.campaign.state import Campaign, Decision
+from asrcore.campaign.state import Aim, Campaign, Decision
 from asrcore.errors import clean_text
 
 WIDTH, HEIGHT = 60, 12
@@ -28,6 +28,11 @@ def heading(campaign: Campaign, decisions: Sequence[Decision]) -> str:
     force = clean_text(decisions[-1].in_force.name, 60) if decisions else "base"
     return (f"{campaign.campaign_id}  {clean_text(campaign.title, 80)}\n{clean_text(main.set.name, 60)} at {main.latency_ms} ms, {main.prompt_mode}; {goal}; "
             f"least gain {campaign.min_gain_points:g} points; {len(campaign.guards)} guards; in force: {force}")  # fmt: skip
+
+
+def curve_of(target: Aim) -> str:
+    """Whose curve follows."""
+    return f"Learning curve on {clean_text(target.set.name, 60)}, over hours of {clean_text(' '.join(target.locales), 60)}:"
 
 
 def drawing(points: Sequence[Point], curve: Curve | Refusal) -> str:

@@ -1,6 +1,7 @@
 """The campaign of `embedded.toml` on the embedded base, through the tools that an agent calls. All speech is synthetic.
 
     python -m tests.campaign.embedded HOME            all rounds, about 22 minutes on 2 cores
+    python -m tests.campaign.embedded HOME --seed 1   the same with another order of data, prompts and dropout; in another HOME
     python -m tests.campaign.embedded HOME --smoke    5 steps on 8 utterances: shows that every call holds, its decisions mean nothing
 
 Run it with `tools` on PYTHONPATH. Every stage is content-addressed, so the same command goes on where a killed one was: earlier stages are asked for
@@ -10,9 +11,9 @@ decided beside what was written down. Exit code 1 when they differ.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
-import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,7 +36,6 @@ from asrtune.quickstart import BATCH, PEAK_LR, REPLAY_SHARE, Loop
 
 SCRIPT = Path(__file__).with_name("embedded.toml")
 CONTEXT: AttContext = (56, 0)
-SEED = 0
 WRONG_TAG = "bg-BG"
 
 
@@ -90,8 +90,8 @@ def load_script() -> Script:
 class Player:
     """Plays a script below one folder, and says each stage before it begins."""
 
-    def __init__(self, home: Path, script: Script, size: Size) -> None:
-        self.home, self.script, self.size = home.resolve(), script, size
+    def __init__(self, home: Path, script: Script, size: Size, seed: int = 0) -> None:
+        self.home, self.script, self.size, self.seed = home.resolve(), script, size, seed
         self.loop = Loop(Workspace(self.home / "workspace", Config(data_roots=(str(self.home),)), self.home), self.home, None)
         self.sets = shipped.unpack(self.home / "data")
         self.whole = next(facts.utterances for facts in shipped.set_facts() if facts.set == shipped.TELEPHONE_TRAIN)
@@ -129,13 +129,13 @@ class Player:
         say(one.name, "shards")
         built = self.loop.job(
             "build_shards", train=[str(self.train_set(one))], replay=[str(path) for path in self.replay] if one.replay else [],
-            replay_share=REPLAY_SHARE if one.replay else 0.0, seed=SEED,
+            replay_share=REPLAY_SHARE if one.replay else 0.0, seed=self.seed,
         )  # fmt: skip
         assert built.result is not None
         say(one.name, "plan")
         rate = {"peak_lr": PEAK_LR} if one.rate == "quickstart" else {}
         plan = self.loop.call(
-            "plan_finetune", shards_id=built.result["shards_id"], dev_manifest=str(self.dev), max_steps=self.size.steps or one.steps, seed=SEED, **rate
+            "plan_finetune", shards_id=built.result["shards_id"], dev_manifest=str(self.dev), max_steps=self.size.steps or one.steps, seed=self.seed, **rate
         )
         say(one.name, "train")
         ended = self.loop.job("launch_finetune", plan_id=plan.data.plan_id)
@@ -226,18 +226,18 @@ def summary(script: Script, decisions: Sequence[Decision], stands_again: bool, c
             "rounds": rounds}  # fmt: skip
 
 
-def main(arguments: Sequence[str]) -> int:
-    paths = [one for one in arguments if not one.startswith("--")]
-    if len(paths) != 1 or set(arguments) - {*paths, "--smoke"}:
-        print(__doc__, file=sys.stderr)
-        return 2
-    smoke = "--smoke" in arguments
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("home", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smoke", action="store_true")
+    asked = parser.parse_args()
     script = load_script()
-    decisions = Player(Path(paths[0]), script, SMOKE if smoke else FULL).play()
-    found = [] if smoke else differences(script, decisions)
+    decisions = Player(asked.home, script, SMOKE if asked.smoke else FULL, asked.seed).play()
+    found = [] if asked.smoke else differences(script, decisions)
     print("\n".join([*found, f"{len(decisions)} decisions, {len(found)} of them other than written down"]))
     return 1 if found else 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main())

@@ -25,7 +25,7 @@ MIN_GAIN = 1.0
 
 
 class Step(NamedTuple):
-    """One round. Shares of wrong words are 0 to 1; `wrong_tags` is the share of utterances whose tag in `auto` is another locale's."""
+    """One round. Shares of wrong words are 0 to 1; `wrong_tags` is the share of utterances that carry `instead` as their tag in `auto`."""
 
     name: str
     hours: float | None
@@ -35,6 +35,7 @@ class Step(NamedTuple):
     judgement: str
     lever: str
     rule: str
+    instead: str | None = "bg-BG"
 
 
 STEPS = (
@@ -62,7 +63,7 @@ def rows(set_name: str, step: Step) -> list[Hypothesis]:
     for n in range(UTTERANCES):
         words, luck = rng.choices(WORDS[locale].split(), k=LENGTH), [rng.random() for _ in range(LENGTH)]
         text = " ".join(WRONG[locale] if u < share else w for w, u in zip(words, luck, strict=True))
-        tag = None if set_name != "phone_auto" else "bg-BG" if rng.random() < step.wrong_tags else locale
+        tag = None if set_name != "phone_auto" else step.instead if rng.random() < step.wrong_tags else locale
         found.append(Hypothesis(id=f"{set_name}{n}", locale=locale, reference=" ".join(words), text=text, raw_text=text if tag is None else f"{text} <{tag}>",
                                 tag=tag, duration=3.0, speaker=f"{set_name}-s{n % SPEAKERS}", source="phone", line=n + 1,
                                 fields={"channel": "gsm" if n % 4 else "voip"}))  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from tests.campaign.embedded import differences, load_script
 SCRIPT = load_script()
 STAND_IN = Path(__file__).parent / "stand_in"
 STAGES = ("shards", "plan", "train", "target evals", "guard evals", "check_replay", "decide")
+ID = re.compile(r"\b([a-z]+)_[0-9a-f]{12}\b")
 Moment = tuple[str, str]
 """A round and the stage of it that is about to begin."""
 
@@ -31,13 +33,13 @@ Moment = tuple[str, str]
 def play(module: str, home: Path, kill_at: Moment | None = None) -> bool:
     """Runs the script in a process of its own, killed (SIGKILL) where it says `kill_at`; jobs that it started go on. Whether it came to its end."""
     paths = [str(STAND_IN), os.environ.get("PYTHONPATH", "")]
-    process = subprocess.Popen([sys.executable, "-m", module, str(home)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                               env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)})  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:
-        if kill_at and line.startswith("{") and tuple(json.loads(line).values()) == kill_at:
-            process.kill()
-    return process.wait() == 0
+    with subprocess.Popen([sys.executable, "-m", module, str(home)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                          env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            if kill_at and line.startswith("{") and tuple(json.loads(line).values()) == kill_at:
+                process.kill()
+    return process.returncode == 0
 
 
 def workspace(home: Path) -> Workspace:
@@ -56,8 +58,10 @@ def decided(home: Path) -> tuple[Decision, ...]:
 
 
 def without_paths(decisions: Sequence[Decision]) -> list[Any]:
-    """What two campaigns in different folders have in common: all but the folders, and the ids that are made from them."""
-    return [(d.judgement, d.lever, d.judgement_rule, d.lever_rule, d.why, d.in_force.name, d.next_hours, d.wanted, d.evals, d.evidence, d.findings) for d in decisions]
+    """What two campaigns in different folders have in common: all but the folders, and the ids that are made from them, which are told apart by their order."""
+    told = [(d.judgement, d.lever, d.judgement_rule, d.lever_rule, d.why, d.in_force.name, d.next_hours, d.wanted, d.evals, d.evidence, d.findings) for d in decisions]
+    order: dict[str, str] = {}
+    return [ID.sub(lambda found: order.setdefault(found[0], f"{found[1]} {len(order)}"), repr(one)) for one in told]
 
 
 def every_stage() -> list[Moment]:

@@ -60,3 +60,11 @@ def test_training_data_that_holds_nothing_under_the_targets_tag_is_wrong_data_wh
     decision = registry.call("decide_next_step", call, ws).data
     assert decision.lever_rule == rule
     assert decision.round.gpu_hours == 1.5
+
+
+@pytest.mark.parametrize(("instead", "rule"), [("bg-BG", "poisoned"), (None, "more_data")])
+def test_tags_of_another_locale_show_wrong_rows_and_missing_tags_do_not(ws: Workspace, instead: str | None, rule: str) -> None:
+    before, after = measured(ws, STEPS[0]), measured(ws, STEPS[1]._replace(wrong_tags=0.35, instead=instead))
+    campaign = registry.call("start_campaign", {"title": "T", "target_evals": [before["phone"], before["phone_auto"]], "guard_evals": [before["guard_bg"]]}, ws)
+    call = {"campaign_id": campaign.data.campaign_id, "candidate_evals": [after["phone"], after["phone_auto"], after["guard_bg"]]}
+    assert registry.call("decide_next_step", call, ws).data.lever_rule == rule

@@ -36,7 +36,7 @@ def case(verdict: str | None = "better", gain: float = 2.0, guard: str = "kept",
 
 JUDGED: dict[str, Evidence] = {
     "no_candidate": case(None),
-    "poisoned": case(poison=("wrong tags in auto rose by 30 points",)),
+    "poisoned": case(poison=("tags of other locales in auto rose by 30 points",)),
     "worse": case("worse", -2.0),
     "forgotten": case(guard="forgotten"),
     "better_and_kept": case(),
@@ -44,7 +44,7 @@ JUDGED: dict[str, Evidence] = {
     "unproven": case("inconclusive", 0.2),
 }
 ADVISED: dict[str, Evidence] = {
-    "poisoned": case(poison=("wrong tags in auto rose by 30 points",), goal_percent=30.0, spent=("3 rounds",)),
+    "poisoned": case(poison=("tags of other locales in auto rose by 30 points",), goal_percent=30.0, spent=("3 rounds",)),
     "goal_met": case(goal_percent=18.5, spent=("3 rounds",)),
     "budget_spent": case(spent=("3 rounds",), guard="forgotten"),
     "worse_after_new_data": case("worse", -2.0),

@@ -263,9 +263,9 @@ def test_a_checkpoint_that_is_judged_again_on_more_words_of_a_guard_is_one_point
     for guard in (first["guard_bg"], grown):
         registry.call("decide_next_step", {"campaign_id": campaign_id, "candidate_evals": [*others, guard], "target_hours": 20.0}, ws)
     with Ledger.open(ws) as ledger:
-        campaign, decisions = load_campaign(ledger, campaign_id), decisions_of(ledger, campaign_id)
+        decisions = decisions_of(ledger, campaign_id)
         assert [d.round.number for d in decisions] == [0, 1, 2]
-        assert [point.hours for point in points_of(ledger, campaign, decisions)[0]] == [20.0]
+        assert [point.hours for point in points_of(ledger, decisions)[0]] == [20.0]
 
 
 def test_a_blind_set_guides_no_decision_and_is_asked_for_at_the_end(ws: Workspace) -> None:
