@@ -60,7 +60,7 @@ def main() -> int:
     hyps = made_up(np.random.default_rng(0))
     rows = [*counting(hyps, options.runs), *slicing(hyps, options.runs), *extras(hyps, options.runs), bootstrap(options.runs)]
     if options.json:
-        print(json.dumps([{**row._asdict(), "held": row.held} for row in rows]))
+        print(json.dumps([{**row._asdict(), "value": float(row.value), "held": bool(row.held)} for row in rows]))
     else:
         for row in rows:
             bar = "" if row.bar is None else f"{'at least' if row.least else 'at most'} {row.bar:g}"
@@ -109,7 +109,7 @@ def counting(hyps: Sequence[Hypothesis], runs: int) -> list[Row]:
         equal_to_jiwer(count_errors(references, texts, locales, normalised), hyps, normalised)
         counts, seconds = timed(lambda normalised=normalised: count_errors(references, texts, locales, normalised), runs)
         what = "with" if normalised else "without"
-        rows.append(Row(f"count_errors {what} normalisation", counts.words.sum() / seconds / 1000, "kwords/s", 1000, least=True))
+        rows.append(Row(f"count_errors {what} normalisation", int(counts.words.sum()) / seconds / 1000, "kwords/s", 1000, least=True))
     return rows
 
 

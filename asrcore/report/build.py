@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from asrcore import io
+from asrcore.campaign.history import History
 from asrcore.errors import ToolFault, UsageError
-from asrcore.report import diffs, facts, guards, page, quality, targets, training
+from asrcore.report import diffs, facts, guards, page, quality, rounds, targets, training
 from asrcore.report.clips import find_clips
 from asrcore.report.heard import missed_terms
 from asrcore.report.markup import Html
@@ -40,8 +41,10 @@ class ReportView(Frozen):
     """One per target pair, in the order given."""
     replay: GuardVerdict | None
     run_id: str | None
+    campaign_id: str | None = None
+    """The campaign whose rounds are on the page."""
     sources: tuple[str, ...]
-    """Ids of the comparisons and of the replay check behind it."""
+    """Ids of the comparisons, the replay check and the campaign's last decision behind it."""
 
 
 def build_report(
@@ -53,6 +56,7 @@ def build_report(
     trained: Training | None,
     out: Path,
     roots: Sequence[Path] = (),
+    history: History | None = None,
 ) -> Path:
     """Writes one HTML page without scripts or outside resources to `out` and returns it.
 
@@ -87,8 +91,10 @@ def build_report(
         quality.slices(headline, at),
         quality.terms(found, missed_terms(pair, missed), at),
         quality.style(found),
+        quality.tags(found),
         diffs.utterances(cases, clips, at),
-        *([training.training(trained.run, trained.events)] if trained else []),
+        *([rounds.rounds(history)] if history else []),
+        *([training.training(trained.run, trained.events, headline.tuned.checkpoint)] if trained else []),
         quality.decoding(cells),
         facts.facts(found, cells, replay, trained.run if trained else None),
     ]

@@ -7,14 +7,16 @@ alone: base is hollow, tuned is filled, verdicts have a shape each and are writt
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from asrcore.report.markup import Html, el, join
 from asrcore.report.numbers import MINUS
 
-WIDTH = 760.0
-"""Units of the viewBox; a unit is about a pixel on a wide screen."""
+WIDTH, NARROW = 760.0, 380.0
+"""Units of the viewBox on a wide screen, where a unit is about a pixel, and on a phone."""
+NARROW_LABEL = 14
+"""Characters of a row's label on a phone."""
 CHARACTER = 7.6
 """Width of a bold 12.5 px character, about; fonts differ. Full-width ones take nearly twice as much."""
 
@@ -29,6 +31,11 @@ class Scale(NamedTuple):
 
     def __call__(self, value: float) -> float:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+
+def for_both(draw: Callable[[float], Html]) -> Html:
+    """The drawing made for a wide window and made for a phone, of which the page shows one. `draw` takes the width."""
+    return join(el("div", draw(WIDTH), class_="wide"), el("div", draw(NARROW), class_="narrow"))
 
 
 class Point(NamedTuple):
@@ -75,9 +82,25 @@ def interval_x(low: float, high: float, y: float, class_: str, cap: float = 5.0)
     return join(el("line", x1=low, x2=high, y1=y, y2=y, class_=f"whisker {class_}"), *ends)
 
 
+def interval_y(x: float, low: float, high: float, class_: str, cap: float = 4.0) -> Html:
+    """A vertical whisker in pixels."""
+    ends = (el("line", x1=x - cap, x2=x + cap, y1=v, y2=v, class_=f"whisker {class_}") for v in (low, high))
+    return join(el("line", x1=x, x2=x, y1=low, y2=high, class_=f"whisker {class_}"), *ends)
+
+
 def dot(x: float, y: float, system: str, radius: float = 5.0) -> Html:
     """Hollow for the base, filled for the tuned model."""
     return el("circle", cx=x, cy=y, r=radius, class_=f"mark {'hollow' if system == 'base' else 'tuned'}")
+
+
+def verdict_mark(x: float, y: float, verdict: str) -> Html:
+    """Circle: kept; diamond: forgotten; open square: inconclusive."""
+    class_ = f"mark {verdict}"
+    if verdict == "kept":
+        return el("circle", cx=x, cy=y, r=5.5, class_=class_)
+    if verdict == "forgotten":
+        return el("polygon", points=f"{x:.1f},{y - 7:.1f} {x + 7:.1f},{y:.1f} {x:.1f},{y + 7:.1f} {x - 7:.1f},{y:.1f}", class_=class_)
+    return el("rect", x=x - 5, y=y - 5, width=10.0, height=10.0, class_=class_)
 
 
 def label_width(labels: Sequence[str]) -> float:

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 from asrcore.report.clips import Clips
 from asrcore.report.markup import Html, el, join
-from asrcore.report.parts import section
+from asrcore.report.numbers import count
+from asrcore.report.parts import note, section
 from asrcore.requests import Hypothesis
 from asrcore.score.hypotheses import Pair
+from asrcore.score.segments import wrong_tag
 from asrcore.score.wer import Step, align, needs_cer
 from asrcore.text import language
 
@@ -36,10 +38,17 @@ class Case(NamedTuple):
 
 
 class Cases(NamedTuple):
-    """What is shown: utterances that became worse, and those with most errors left."""
+    """What is shown: utterances that became worse, and those with most errors left; and how many of each kind there are."""
 
     regressions: list[Case]
     worst: list[Case]
+    lost: int
+    """Utterances with more errors than before."""
+    won: int
+    """With fewer."""
+    wrong: int
+    """With any error of the tuned model."""
+    total: int
 
     @property
     def lines(self) -> list[int]:
@@ -50,12 +59,13 @@ def choose(pair: Pair, limit: int = CASES) -> Cases:
     """Most errors lost against the base first, and most errors of the tuned model first; ties by share of words, then by line."""
     counts = zip(pair.base_counts.errors.tolist(), pair.tuned_counts.errors.tolist(), pair.base_counts.words.tolist(), strict=True)
     cases = [Case(base, tuned, *numbers) for base, tuned, numbers in zip(pair.base, pair.tuned, counts, strict=True)]
-    lost = (c for c in cases if c.tuned_errors > c.base_errors)
-    wrong = (c for c in cases if c.tuned_errors)
+    lost = [c for c in cases if c.tuned_errors > c.base_errors]
+    wrong = [c for c in cases if c.tuned_errors]
     return Cases(
         sorted(lost, key=lambda c: (c.base_errors - c.tuned_errors, -c.tuned_errors / c.words, c.base.line))[:limit],
         sorted(wrong, key=lambda c: (-c.tuned_errors, -c.tuned_errors / c.words, c.base.line))[:limit],
-    )
+        lost=len(lost), won=sum(c.tuned_errors < c.base_errors for c in cases), wrong=len(wrong), total=len(cases),
+    )  # fmt: skip
 
 
 def utterances(cases: Cases, clips: Clips, condition: str) -> Html:
@@ -67,13 +77,18 @@ def utterances(cases: Cases, clips: Clips, condition: str) -> Html:
     )  # fmt: skip
     notes: list[Html] = []
     if clips.by_line:
-        notes.append(el("p", "Players read your own files: they work on this machine only, and no sound is in this page.", class_="note"))
+        notes.append(note("Players read your own files: they work on this machine only, and no sound is in this page."))
     if clips.missing:
-        notes.append(el("p", clips.missing, class_="note"))
+        notes.append(note(clips.missing))
     parts: list[Html] = []
-    for heading, found in (("Worse than before", cases.regressions), ("Most errors left", cases.worst)):
+    changed = f"{count(cases.lost)} of {count(cases.total)} utterances have more errors than before, {count(cases.won)} have fewer."
+    left = f"{count(cases.wrong)} of {count(cases.total)} utterances have an error left."
+    lists = (
+        ("Worse than before", changed, " Those that lost most:", cases.regressions), ("Most errors left", left, " Those with most:", cases.worst),
+    )  # fmt: skip
+    for heading, said, which, found in lists:
         shown = el("div", *(card(case, clips.by_line.get(case.tuned.line)) for case in found), class_="cases")
-        parts += [el("h3", heading), shown if found else el("p", "No such utterance.", class_="note")]
+        parts += [el("h3", heading), *([note(said, which), shown] if found else [note(said)])]
     return section("Utterances", legend, *notes, *parts)
 
 
@@ -86,7 +101,7 @@ def card(case: Case, clip: str | None = None) -> Html:
         steps = align(hypothesis.reference, hypothesis.text, locale, normalised=True)
         rows.append((system, _aligned(steps, locale), str(errors)))
     unit = "characters" if needs_cer(locale) else "words"
-    tag = [el("span", "tag ", el("bdi", case.tuned.tag))] if case.tuned.tag and case.tuned.tag != locale else []
+    tag = [el("span", "tag ", el("bdi", case.tuned.tag))] if case.tuned.tag and wrong_tag(case.tuned) else []
     head = el("header", el("span", f"line {case.base.line}"), el("span", locale), el("span", f"{case.base.duration:.1f} s"),
               el("span", f"{case.words} {unit}"), *tag)  # fmt: skip
     listed = (

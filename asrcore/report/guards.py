@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from asrcore.report import plots
+from asrcore.report.canvas import for_both
 from asrcore.report.markup import Html, el, join
 from asrcore.report.numbers import count, percent, signed
 from asrcore.report.parts import guard_labels, pill, section, short, table, with_ci
@@ -28,7 +29,7 @@ def guards(replay: ReplayReport) -> Html:
         "Kept: the upper 95 % bound of the loss is under the margin. Forgotten: a loss is shown (Holm over all guards) and its estimate exceeds the margin. "
         f"Margin: {replay.margin_rule}. Power is the chance to prove “kept” at this size if nothing was lost. Rates after normalisation ({replay.normaliser})."
     )
-    return section("Other languages", rule, el("div", plots.forest(replay.guards, labels), class_="panel"), table("Guard sets", head, rows),
+    return section("Other languages", rule, el("div", for_both(lambda width: plots.forest(replay.guards, labels, width)), class_="panel"), table("Guard sets", head, rows),
                    _auto_tags(replay.guards, labels))  # fmt: skip
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import html
+import re
 import unicodedata
 
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|points?)(?!\w))")
 _KEPT = frozenset("\r\n\t\u200c\u200d")
 
 
 class Html(str):
-    """Text that is markup already. Made by `el` and `join` only, and once for the shipped style sheet."""
+    """Text that is markup already. Made by `el`, `join` and `tied` only, and once for the shipped style sheet."""
 
     __slots__ = ()
 
@@ -35,6 +37,11 @@ def text(value: str) -> Html:
         if c in _KEPT or unicodedata.category(c) not in {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
     )
     return Html(html.escape(kept, quote=True))
+
+
+def tied(child: str) -> Html:
+    """As markup, with numbers and their units on one line."""
+    return Html(_BEFORE_UNIT.sub("\u00a0", join(child)))
 
 
 def _plain(value: str | float) -> str:

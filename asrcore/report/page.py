@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from importlib import resources
 
-from asrcore.report.markup import Html, el, join, text
+from asrcore.report.markup import Html, el, join, text, tied
 from asrcore.report.numbers import count, rate, signed, span
 from asrcore.report.parts import Target, pill
 from asrcore.score.replay import ReplayReport
@@ -39,7 +39,7 @@ def opening(title: str, made: datetime, headline: Target, replay: ReplayReport |
         *flag,
         el("h1", title),
         el("p", names, class_="meta"),
-        el("p", _finding(headline, replay).replace(" %", "\u00a0%"), class_="lead"),
+        el("p", tied(_finding(headline, replay)), class_="lead"),
         el("div", *cards, class_="cards"),
     )
 
@@ -70,7 +70,7 @@ def _guards_in_words(replay: ReplayReport) -> str:
 
 def _target_card(headline: Target) -> Html:
     c = headline.comparison
-    relative = f", {signed(c.relative_percent, 0)}\u00a0% relative" if c.relative_percent is not None else ""
+    relative = f", {signed(c.relative_percent, 0)} % relative" if c.relative_percent is not None else ""
     return _card(
         f"{headline.metric} on {headline.name}, {c.latency_ms} ms",
         join(f"{rate(c.base.percent)} → {rate(c.tuned.percent)}", el("small", " %")),
@@ -106,4 +106,4 @@ def _evidence_card(headline: Target) -> Html:
 
 
 def _card(title: str, big: Html, below: str) -> Html:
-    return el("section", el("h2", title), el("div", big, class_="big"), el("p", below), class_="card")
+    return el("section", el("h2", title), el("div", big, class_="big"), el("p", tied(below)), class_="card")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from asrcore.report.markup import Html, el, join
+from asrcore.report.markup import Html, el, join, tied
 from asrcore.report.numbers import rate, span
 from asrcore.requests import EvalCell, Wer
 from asrcore.score.compare import Comparison
@@ -14,9 +14,9 @@ from asrcore.score.replay import GuardResult
 LABEL_LIMIT = 27
 """Characters of a label in a plot or a row heading."""
 _WORDS = frozenset(
-    ("set", "guard", "source", "role", "by locale", "verdict", "locale", "system", "value", "term", "written instead", "engine", "prompt", "eval")
-)  # fmt: skip
-"""Columns that hold words and are left-aligned; the others hold numbers."""
+    ("set", "role", "by locale", "verdict", "system", "written instead", "engine", "prompt", "guards")
+)
+"""Columns that hold words and are left-aligned, as the first one is; the others hold numbers."""
 
 
 class Target(NamedTuple):
@@ -44,7 +44,12 @@ class Target(NamedTuple):
 
 
 def section(title: str, about: str, *content: Html) -> Html:
-    return el("section", el("h2", title), *([el("p", about, class_="note")] if about else []), *content)
+    return el("section", el("h2", title), *([note(about)] if about else []), *content)
+
+
+def note(*words: str) -> Html:
+    """A paragraph that explains numbers."""
+    return el("p", tied(join(*words)), class_="note")
 
 
 def folded(title: str, *content: Html) -> Html:
@@ -58,7 +63,7 @@ def pill(verdict: str) -> Html:
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
     """The first column names the row. Scrolls sideways in a narrow window, by keyboard too."""
-    titles = el("tr", *(el("th", name, scope="col", class_="left" if name in _WORDS else None) for name in head))
+    titles = el("tr", *(el("th", name, scope="col", class_="left" if n == 0 or name in _WORDS else None) for n, name in enumerate(head)))
     body = [
         el(
             "tr",

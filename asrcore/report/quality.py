@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from asrcore.report.heard import Heard
 from asrcore.report.markup import Html, el, join
-from asrcore.report.numbers import count, rate, signed
-from asrcore.report.parts import Target, folded, named, section, table, with_ci
+from asrcore.report.numbers import count, percent, rate, signed
+from asrcore.report.parts import Target, folded, named, note, section, table, with_ci
 from asrcore.requests import EvalCell, Slice
 
 MAX_VALUES = 12
@@ -17,20 +17,41 @@ MIN_WORDS = 100
 
 
 def style(found: Sequence[Target]) -> Html:
-    """Punctuation and casing errors, where an eval counted them."""
+    """Punctuation and casing errors, where both evals counted them."""
     rows = [
-        [named(cell), system, _percent(cell.style.punctuation_percent), count(cell.style.punctuation_marks),
-         _percent(cell.style.casing_percent), count(cell.style.cased_words)]
-        for target in found for system, cell in target.sides if cell.style is not None
+        [named(t.base), _percent(base.punctuation_percent), _percent(tuned.punctuation_percent), _both(base.punctuation_marks, tuned.punctuation_marks),
+         _percent(base.casing_percent), _percent(tuned.casing_percent), _both(base.cased_words, tuned.cased_words)]
+        for t in found if (base := t.base.style) and (tuned := t.tuned.style)
     ]  # fmt: skip
     if not rows:
         return join()
     about = (
         "Errors in what normalising takes away, in percent of what the reference holds: marks missed, made up or swapped per mark in the reference, and "
-        "words right but for their case per word in which case could differ. A dash: the reference holds none."
+        "case errors per right word that could have one (the better model has more right words). A dash: the reference holds none."
     )
-    head = ("set", "system", "punctuation %", "marks", "casing %", "cased words")
+    head = ("set", "punctuation % base", "tuned", "marks", "casing % base", "tuned", "cased words")
     return section("Punctuation and casing", about, table("Punctuation and casing", head, rows))
+
+
+def tags(found: Sequence[Target]) -> Html:
+    """Language tags that the evals in `auto` wrote: wrong ones, and those of utterances that change their language."""
+    rows = [
+        [named(t.base), percent(t.base.wrong_tag_rate), percent(t.tuned.wrong_tag_rate), count(t.base.utterances)]
+        for t in found if t.base.wrong_tag_rate is not None and t.tuned.wrong_tag_rate is not None
+    ]  # fmt: skip
+    if not rows:
+        return join()
+    parts = [table("Wrong tags of the target sets", ("set", "base", "tuned", "utterances"), rows)]
+    switched = [
+        [named(t.base), f"{base.correct_percent:.0f} %", f"{tuned.correct_percent:.0f} %", *(with_ci(side.wer) if side.wer else "–" for side in (base, tuned)),
+         count(base.utterances), count(base.segments)]
+        for t in found if (base := t.base.segment_tags) and (tuned := t.tuned.segment_tags)
+    ]  # fmt: skip
+    if switched:
+        said = "Utterances in several languages: segments whose tag was written in its turn, and the error rate of these utterances alone."
+        head = ("set", "right tags base", "tuned", "rate base", "tuned", "utterances", "segments")
+        parts += [el("h3", "Change of language within an utterance"), note(said), table("Change of language within an utterance", head, switched)]
+    return section("Language tags in auto", "Share of utterances whose last language tag is missing or another language's.", *parts)
 
 
 def terms(found: Sequence[Target], confused: Sequence[Heard], condition: str) -> Html:
@@ -46,7 +67,7 @@ def terms(found: Sequence[Target], confused: Sequence[Heard], condition: str) ->
     if confused:
         head = ("term", "spoken", "base missed", "tuned missed", "written instead")
         lines = [[el("bdi", h.term), count(h.spoken), count(h.base_missed), count(h.tuned_missed), _instead(h)] for h in confused]
-        parts += [el("h3", "Missed terms"), el("p", f"The tuned model's words in place of the term; {condition}", class_="note"),
+        parts += [el("h3", "Missed terms"), note(f"The tuned model's words in place of the term; {condition}"),
                   table("Missed terms", head, lines)]  # fmt: skip
     return section("Listed terms", "Words and names of the caller's list, counted after normalisation.", *parts)
 
@@ -65,7 +86,7 @@ def slices(headline: Target, condition: str) -> Html:
         ordered = sorted(found, key=lambda s: (s.wer.words < MIN_WORDS, -s.wer.percent, s.untrusted_text))
         rows = [_slice(s, base.get((s.field, s.untrusted_text)) if both else None, shown_for_both=both) for s in ordered]
         head = ("value", "utterances", f"{headline.unit}s", *(("base", "tuned", "change") if both else ("rate",)))
-        parts += [el("h3", "by ", el("bdi", field.replace("_", " "))), table(f"By {field}", head, rows[:MAX_VALUES])]
+        parts += [el("h3", "By ", el("bdi", field.replace("_", " "))), table(f"By {field}", head, rows[:MAX_VALUES])]
         if rows[MAX_VALUES:]:
             parts.append(folded(f"{len(rows) - MAX_VALUES} more values", table(f"By {field}, further values", head, rows[MAX_VALUES:])))
     whose = "" if both else f" Rates of the {'tuned' if headline.tuned.slices else 'base'} model only; the other was not sliced."
@@ -79,8 +100,8 @@ def slices(headline: Target, condition: str) -> Html:
 def decoding(cells: Sequence[tuple[str, EvalCell]]) -> Html:
     """How fast each eval was decoded, how soon text appeared, and what the fast engine's sample showed. `cells` come with their system."""
     times = [
-        [named(cell), system, cell.engine, str(cell.batch_size), f"{cell.rtfx:.1f} ×", *(f"{v:.1f}" for v in (t.p50_ms, t.p95_ms, t.p99_ms, t.last_chunk_p50_ms)),
-         "–" if t.first_partial_ms_p50 is None else f"{t.first_partial_ms_p50:.0f}"]
+        [named(cell), system, str(cell.batch_size), f"{cell.rtfx:.1f} ×", _spread(t.p50_ms, t.p95_ms, t.p99_ms),
+         _spread(t.last_chunk_p50_ms, t.last_chunk_p95_ms, t.last_chunk_p99_ms), _spread(t.first_partial_ms_p50, t.first_partial_ms_p95, t.first_partial_ms_p99)]
         for system, cell in cells if (t := cell.chunk_times) is not None
     ]  # fmt: skip
     parity = [
@@ -93,18 +114,30 @@ def decoding(cells: Sequence[tuple[str, EvalCell]]) -> Html:
     parts: list[Html] = []
     if times:
         about = (
-            "Wall time of one step of a whole batch in milliseconds (median, 95th and 99th percentile), of the last step from the end of the audio to the final "
-            "transcript, and the audio time until the first word stands. Model side only, on the machine that ran the eval."
+            "In milliseconds: the median, below it the 95th and 99th percentile. Step: wall time of a chunk for a whole batch of streams. Final text: the same "
+            "for the last chunk, what a speaker waits for beyond it. First text: audio time from the start of the clip, silence included, until a word stands. "
+            "Model side only, on the machine that ran the eval; other work on it shows in the high percentiles."
         )
-        head = ("set", "system", "engine", "batch", "speed", "step p50", "p95", "p99", "last step p50", "first text p50")
-        parts += [el("h3", "Chunk times"), el("p", about, class_="note"), table("Chunk times in milliseconds", head, times)]
+        head = ("set", "system", "batch", "speed", "step", "final text", "first text")
+        parts += [el("h3", "Latency and speed"), note(about), table("Latency in milliseconds", head, times)]
     if parity:
         about = (
             "The fast engine against the exact one at batch 1 on a random sample; difference in points of normalised rate, fast less exact."
         )
         head = ("set", "system", "engine", "sample", "identical %", "difference", "verdict")
-        parts += [el("h3", "Fast engine"), el("p", about, class_="note"), table("Fast engine against exact", head, parity)]
+        parts += [el("h3", "Fast engine"), note(about), table("Fast engine against exact", head, parity)]
     return section("Decoding", "", *parts)
+
+
+def _spread(p50: float | None, p95: float | None, p99: float | None) -> Html:
+    """Median, and below it the high percentiles, which old evals lack for some figures."""
+    if p50 is None:
+        return join("–")
+    return join(f"{p50:.0f}", *([el("small", f"{p95:.0f} · {p99:.0f}")] if p95 is not None and p99 is not None else []))
+
+
+def _both(base: int, tuned: int) -> str:
+    return count(base) if base == tuned else f"{count(base)} · {count(tuned)}"
 
 
 def _slice(tuned: Slice, base: Slice | None, *, shown_for_both: bool) -> list[str]:

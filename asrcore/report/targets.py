@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from asrcore.report import plots
+from asrcore.report.canvas import for_both
 from asrcore.report.markup import Html, el, join
 from asrcore.report.numbers import count, p_value, percent, rate, signed, span
-from asrcore.report.parts import Target, folded, guard_labels, metric, named, pill, section, short, table, target_labels, with_ci
+from asrcore.report.parts import Target, folded, guard_labels, metric, named, note, pill, section, short, table, target_labels, with_ci
 from asrcore.requests import EvalCell, Wer
 from asrcore.score.replay import ReplayReport
 
@@ -20,11 +21,7 @@ def targets(found: Sequence[Target]) -> Html:
     groups: dict[tuple[str, str], list[Target]] = {}
     for target in found:
         groups.setdefault((target.base.set.sha256, target.base.prompt_mode), []).append(target)
-    panels = [
-        el("div", el("h3", f"{group[0].metric} over latency: {short(group[0].name, 60)}, prompt {group[0].base.prompt_mode}"),
-           plots.wer_over_latency([(t.base, t.tuned) for t in group], group[0].metric, f"{group[0].name}, {group[0].base.prompt_mode}"), class_="panel")
-        for group in groups.values() if len(group) > 1
-    ]  # fmt: skip
+    panels = [_over_latency(group) for group in groups.values() if len(group) > 1]
     head = ("set", "latency", "base", "tuned", "change", "relative", "p", "verdict", "size")
     rows = [
         [
@@ -40,9 +37,19 @@ def targets(found: Sequence[Target]) -> Html:
         f"{' and '.join(sorted({t.metric for t in found}))} in percent after normalisation ({found[0].comparison.normaliser}) with its 95 % interval, "
         "streamed at each latency with both models under the same conditions. Change in points; negative is better."
     )
+    pairs = "Bars are each model's own interval. The verdict compares pairs of transcripts, so it can be clear where bars overlap."
+    several = f" Each of the {len(found)} verdicts stands alone at 95 %; they are not independent, and none is corrected for the others." if len(found) > 1 else ""
     return section(
-        "Target", about, *panels, table("Target sets", head, rows), _all_numbers([cell for t in found for cell in (t.base, t.tuned)])
+        "Target", about, *panels, note(pairs + several), table("Target sets", head, rows), _all_numbers([cell for t in found for cell in (t.base, t.tuned)])
     )
+
+
+def _over_latency(group: Sequence[Target]) -> Html:
+    """One set and prompt mode."""
+    first, pairs = group[0], [(t.base, t.tuned) for t in group]
+    heading = el("h3", f"{first.metric} over latency: {short(first.name, 60)}, prompt {first.base.prompt_mode}")
+    drawn = for_both(lambda width: plots.wer_over_latency(pairs, first.metric, f"{first.name}, {first.base.prompt_mode}", width))
+    return el("div", heading, drawn, class_="panel")
 
 
 def languages(found: Sequence[Target], headline: Target, replay: ReplayReport | None) -> Html:
@@ -68,7 +75,7 @@ def languages(found: Sequence[Target], headline: Target, replay: ReplayReport | 
     about = (
         f"Error rate after normalisation at {headline.base.latency_ms} ms, prompt {headline.base.prompt_mode}, target first, then guards."
     )
-    return section("Base and tuned by language", about, el("div", _systems(), plots.languages(shown), class_="panel"))
+    return section("Base and tuned by language", about, el("div", _systems(), for_both(lambda width: plots.languages(shown, width)), class_="panel"))
 
 
 def error_kinds(found: Sequence[Target], replay: ReplayReport | None) -> Html:
@@ -80,7 +87,7 @@ def error_kinds(found: Sequence[Target], replay: ReplayReport | None) -> Html:
     bars = [plots.Bar(label, system, wer) for label, *both in pairs[:MAX_BARS] for system, wer in zip(("base", "tuned"), both, strict=True)]
     legend = el("ul", *(el("li", el("i", class_=kind), kind) for kind in ("substitutions", "deletions", "insertions")), class_="legend")
     left_out = (
-        [el("p", f"The first {MAX_BARS} of {len(pairs)} are drawn; the table has all.", class_="note")] if len(pairs) > MAX_BARS else []
+        [note(f"The first {MAX_BARS} of {len(pairs)} are drawn; the table has all.")] if len(pairs) > MAX_BARS else []
     )
     rows = [
         [label, system, rate(wer.percent), *(count(v) for v in (wer.substitutions, wer.deletions, wer.insertions, wer.words))]
@@ -91,13 +98,13 @@ def error_kinds(found: Sequence[Target], replay: ReplayReport | None) -> Html:
         "Substitutions, deletions and insertions in percent of the reference, after normalisation. Deletions are what streaming models fail by when "
         "they go silent; insertions are what they make up."
     )
-    return section("Kinds of errors", about, el("div", legend, plots.error_kinds(bars), *left_out, class_="panel"), counts)
+    return section("Kinds of errors", about, el("div", legend, for_both(lambda width: plots.error_kinds(bars, width)), *left_out, class_="panel"), counts)
 
 
 def _systems() -> Html:
     marks = (("hollow", "base"), ("filled", "tuned"))
     return el(
-        "ul", *(el("li", el("i", class_=f"round {kind}"), name) for kind, name in marks), el("li", "bars: 95 % interval"), class_="legend"
+        "ul", *(el("li", el("i", class_=f"round {kind}"), name) for kind, name in marks), el("li", "bars: 95 % interval of each"), class_="legend"
     )
 
 
@@ -119,10 +126,8 @@ def _all_numbers(cells: Sequence[EvalCell]) -> Html:
         ]
         for number, cell in enumerate(cells)
     ]  # fmt: skip
-    about = el(
-        "p",
+    about = note(
         "Raw counts case and punctuation. Empty: transcripts without a word. Wrong tag: share of utterances in auto. "
-        "Speed: seconds of audio decoded per second.",
-        class_="note",
+        "Speed: seconds of audio decoded per second."
     )
     return folded("All numbers", about, table("All numbers of the target evals", head, rows))

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rapidfuzz.distance import Levenshtein
-
-from asrcore.requests import Hypothesis, PromptMode, Scores, SegmentTags
+from asrcore.requests import Hypothesis, PromptMode, Scores
 from asrcore.score.bootstrap import count, with_ci
 from asrcore.score.normalise import NORMALISER
 from asrcore.score.script import corpus_script_share
+from asrcore.score.segments import segment_tags, wrong_tag
 from asrcore.score.slices import slices
 from asrcore.score.style import style_errors
-from asrcore.score.tags import TAG
 from asrcore.score.terms import term_score
 from asrcore.score.wer import tokens
 
-SEGMENTS_FIELD = "target_langs"
-"""Manifest field with the locale tags of a code-switched utterance, in order, with spaces between."""
 REPEATS = 5
 LONGEST_PHRASE = 4
 
@@ -33,23 +29,13 @@ def score_hypotheses(
     return Scores(
         locales=tuple(sorted({h.locale for h in hyps})), utterances=len(hyps), seconds=round(sum(h.duration for h in hyps), 2),
         raw=with_ci(hyps, normalised=False), normalised=with_ci(hyps, normalised=True), normaliser=NORMALISER,
-        empty_hypotheses=sum(not h.text.strip() for h in hyps), repeated_phrases=sum(_runs_on(h) for h in hyps),
-        wrong_tag_rate=sum(h.tag != h.locale for h in hyps) / len(hyps) if auto else None,
+        empty_hypotheses=sum(not h.text.strip() for h in hyps), repeated_phrases=sum(map(runs_on, hyps)),
+        wrong_tag_rate=sum(map(wrong_tag, hyps)) / len(hyps) if auto else None,
         script_share=round(corpus_script_share((h.text, h.locale) for h in hyps), 4), style=style_errors(hyps),
         terms=term_score(hyps, terms) if terms else None,
         slices=slices(hyps, count([h.text for h in hyps], hyps, normalised=True), slice_by) if slice_by else (),
         segment_tags=segment_tags(hyps) if auto else None,
     )  # fmt: skip
-
-
-def segment_tags(hyps: Sequence[Hypothesis]) -> SegmentTags | None:
-    """How well `auto` tells the languages of code-switched utterances apart; None when no row names several."""
-    mixed = [(wanted, h) for h in hyps if len(wanted := h.fields.get(SEGMENTS_FIELD, "").split()) > 1]
-    if not mixed:
-        return None
-    segments = sum(len(wanted) for wanted, _ in mixed)
-    wrong = sum(Levenshtein.distance(wanted, [tag.strip("<>") for tag in TAG.findall(h.raw_text)]) for wanted, h in mixed)
-    return SegmentTags(utterances=len(mixed), segments=segments, correct_percent=max(0.0, 100 * (1 - wrong / segments)))
 
 
 def longest_repeat(words: Sequence[str]) -> int:
@@ -64,7 +50,8 @@ def longest_repeat(words: Sequence[str]) -> int:
     return best
 
 
-def _runs_on(h: Hypothesis) -> bool:
+def runs_on(h: Hypothesis) -> bool:
+    """Whether a phrase comes five times or more in a row, and does not in the reference."""
     return (
         longest_repeat(tokens(h.text, h.locale, normalised=True))
         >= REPEATS

@@ -61,6 +61,20 @@ def read_peer(file: Path, rows: Sequence[Row]) -> list[Hypothesis]:
     return [hypothesis_of(row, found[row.line]) for row in rows]
 
 
+def read_transcripts(file: Path) -> dict[str, str]:
+    """Id or audio path -> text, of whatever rows the file has. Raises `hypotheses_missing`, `peer_hypotheses_invalid` with every bad or repeated line."""
+    problems: list[Problem] = []
+    found: dict[str, str] = {}
+    for line in _lines(file, problems):
+        if line.key in found:
+            problems.append(_problem(file, line.number, "this utterance has a transcript further up", "keep one line an utterance"))
+        found.setdefault(line.key, line.text)
+    if problems:
+        raise NotReadyError("peer_hypotheses_invalid", f"{len(problems)} faults in the transcripts of {file.name}.",
+                            next_step="correct the file and call again.", problems=problems)  # fmt: skip
+    return found
+
+
 def _keys(row: Row) -> tuple[str, ...]:
     utterance = row.utterance
     return tuple(key for key in (utterance.id, utterance.audio_filepath) if key)

@@ -48,6 +48,13 @@ def slices(hyps: Sequence[Hypothesis], counts: ErrorCounts, fields: Sequence[str
 
     Raises `slice_field_unknown` with all fields that no utterance has, naming those that exist.
     """
+    return tuple(one for one, _ in with_rows(hyps, counts, fields, seed))
+
+
+def with_rows(
+    hyps: Sequence[Hypothesis], counts: ErrorCounts, fields: Sequence[str], seed: int = 0
+) -> tuple[tuple[Slice, NDArray[np.intp]], ...]:
+    """The same slices, each with the places of its utterances in `hyps`. Raises what `slices` raises."""
     if not fields:
         return ()
     require_fields(fields, fields_of(hyps))
@@ -55,8 +62,9 @@ def slices(hyps: Sequence[Hypothesis], counts: ErrorCounts, fields: Sequence[str
     return tuple(one for name in dict.fromkeys(fields) for one in _split(_field(hyps, counts, name), counts, clusters, seed))
 
 
-def _split(field: _Field, counts: ErrorCounts, clusters: Clusters, seed: int) -> list[Slice]:
+def _split(field: _Field, counts: ErrorCounts, clusters: Clusters, seed: int) -> list[tuple[Slice, NDArray[np.intp]]]:
     found: list[Slice] = []
+    places: list[NDArray[np.intp]] = []
     able: list[int] = []
     order = np.argsort(field.number, kind="stable")
     ends = np.cumsum(np.bincount(field.number, minlength=len(field.values)))
@@ -72,10 +80,11 @@ def _split(field: _Field, counts: ErrorCounts, clusters: Clusters, seed: int) ->
         if ranked and wer.words >= WORST_FROM_WORDS:
             able.append(len(found))
         found.append(Slice(field=clean_text(field.name, 80), untrusted_text=clean_text(value, 80), utterances=len(rows), wer=wer))
+        places.append(rows)
     if len(able) > 1:
         worst = max(able, key=lambda n: found[n].wer.percent)
         found[worst] = found[worst].model_copy(update={"worst": True})
-    return found
+    return list(zip(found, places, strict=True))
 
 
 def _field(hyps: Sequence[Hypothesis], counts: ErrorCounts, name: str) -> _Field:

@@ -35,8 +35,9 @@ Counts = NDArray[np.int64]
 _CER_LANGUAGES = frozenset({"ja", "zh", "ko", "th"})
 _LOST_LETTERS = frozenset("ʻʼـ")
 """Two are read as apostrophes, one stretches a line."""
-_LETTERS_AT_ONCE = 1 << 20
-"""Characters of references and hypotheses that are coded together: their distinct words stay far below what `as_characters` takes."""
+_LETTERS_AT_ONCE = 1 << 18
+"""Characters of references and hypotheses that are coded together: they stay in the processor's cache (four times as many take 7 % longer, and so do a
+quarter), and their distinct words far below what `as_characters` takes."""
 
 
 class Step(NamedTuple):

@@ -32,7 +32,7 @@ function backdrop(w, e) {
 function measure(w) {
   const d = w.document;
   d.querySelectorAll('details').forEach(x => { x.open = true; });
-  const plots = [...d.querySelectorAll('svg')].map(svg => ({
+  const plots = [...d.querySelectorAll('svg')].filter(svg => svg.checkVisibility()).map(svg => ({
     title: svg.querySelector('title').textContent, box: sides(svg.getBoundingClientRect()),
     texts: [...svg.querySelectorAll('text')].map(t => ({words: t.textContent, ...sides(t.getBoundingClientRect())})),
   }));

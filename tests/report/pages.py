@@ -7,6 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from asrcore.campaign.curve import Curve, Point, fit
+from asrcore.campaign.evidence import Judgement, Lever
+from asrcore.campaign.history import CurveAt, History, RoundRate
 from asrcore.report import Training, build_report
 from asrcore.requests import (
     Candidate,
@@ -16,6 +21,7 @@ from asrcore.requests import (
     EvalCell,
     Event,
     Parity,
+    SegmentTags,
     Slice,
     StyleErrors,
     TermScore,
@@ -98,7 +104,8 @@ def extras(level: float) -> dict[str, Any]:
                    part("channel", "x" * 80, 2.0, 24), part("speaker_age", "60+", 1.3, 700, True), part("speaker_age", "20-30", 0.8, 740)),
         "style": StyleErrors(punctuation_percent=1.4 * level, casing_percent=0.3 * level, punctuation_marks=412, cased_words=390),
         "terms": TermScore(terms=3, occurrences=95, recall_percent=100 - level, precision_percent=99.0, f1_percent=100 - level / 2, missed=("λογαριασμού", "Τρίτη")),
-        "chunk_times": ChunkTimes(chunks=5200, p50_ms=21.4, p95_ms=33.0, p99_ms=48.7, last_chunk_p50_ms=24.9, first_partial_ms_p50=480.0),
+        "chunk_times": ChunkTimes(chunks=5200, p50_ms=21.4, p95_ms=33.0, p99_ms=48.7, last_chunk_p50_ms=24.9, last_chunk_p95_ms=35.2, last_chunk_p99_ms=51.0,
+                                   first_partial_ms_p50=480.0, first_partial_ms_p95=960.0, first_partial_ms_p99=1280.0),
         "parity": Parity(utterances=160, identical_percent=99.4, delta_points=0.02, held=True),
     }  # fmt: skip
 
@@ -122,18 +129,47 @@ def events() -> tuple[Event, ...]:
     )
 
 
+def rate(percent: float) -> Wer:
+    errors = round(10 * percent)
+    return Wer(percent=percent, errors=errors, substitutions=errors, deletions=0, insertions=0, words=1000, ci95=(0.9 * percent, 1.1 * percent))
+
+
+def history() -> History:
+    """Seven rounds with every judgement, a curve and a goal."""
+    steps: tuple[tuple[float, float | None, Lever, Judgement], ...] = (
+        (28.0, 10, "add_data", "promote"), (22.5, 20, "add_data", "reject"), (25.5, 20, "blend", "reject"), (22.4, 20, "more_replay", "promote"),
+        (29.9, 40, "add_data", "reject"), (18.7, 40, "fix_data", "promote"), (18.5, 80, "add_data", "undecided"),
+    )  # fmt: skip
+    rounds = [
+        RoundRate(number=n, checkpoint=f"run_{n}", wer=rate(percent), hours=hours, lever=lever, judgement=judgement,
+                  guards="forgotten" if n in (2, 3) else "kept", on_curve=n not in (3, 5))
+        for n, (percent, hours, lever, judgement) in enumerate(steps, 1)
+    ]  # fmt: skip
+    points = [Point(hours=one.hours, percent=one.wer.percent) for one in rounds if one.on_curve and one.hours]
+    found = fit(points, 0.5 * np.eye(len(points)))
+    assert isinstance(found, Curve)
+    base = RoundRate(number=0, checkpoint="embedded", wer=rate(39.8), hours=None, lever=None, judgement="none", guards=None, on_curve=False)
+    return History(
+        campaign_id="campaign_0123456789ab", decision_id="decision_0123456789ab", set_name="greek_phone_test", latency_ms=80, prompt_mode="langID",
+        goal_percent=15.0, rounds=(base, *rounds), in_force="run_6", times_used=8, refused=None,
+        curve=tuple(CurveAt(hours=hours, error=found.error(hours)) for hours in (10, 20, 40, 80, 120, 160)),
+    )  # fmt: skip
+
+
 def full_page(folder: Path, utterances: int = 120) -> Path:
-    """Five latencies in langID and one in auto, six guards with all verdicts, training, slices, terms, style and times."""
+    """Five latencies in langID and one in auto, six guards with all verdicts, rounds, training, slices, terms, style, tags and times."""
     name = "greek_phone_test"
     targets = [
         both(folder, "el-GR", (0.42 - right / 80, 0.17 - right / 150), utterances, right=right, set_name=name,
              base_extra=extras(40.0) if right == 0 else {}, tuned_extra=extras(16.0) if right == 0 else {})
         for right in (0, 1, 3, 6, 13)
     ]  # fmt: skip
-    targets.append(both(folder, "el-GR", (0.45, 0.2), utterances, set_name=name, prompt_mode="auto", wrong_tag_rate=0.1))
+    switched = [{"segment_tags": SegmentTags(utterances=24, segments=52, correct_percent=right, wer=rate(wrong))} for right, wrong in ((46.2, 51.0), (71.2, 33.3))]
+    targets.append(both(folder, "el-GR", (0.45, 0.2), utterances, set_name=name, prompt_mode="auto", wrong_tag_rate=0.1,
+                        base_extra=switched[0], tuned_extra=switched[1]))
     guards = [both(folder, locale, shares, utterances, (3, 3), set_name=f"{locale}_guard") for locale, *shares in GUARDS]  # type: ignore[arg-type]
     guards.append(both(folder, "en-US", (0.09, 0.09), utterances, (3, 3), set_name="en-US_guard", prompt_mode="auto", wrong_tag_rate=0.05))
     return build_report(
         "Greek telephony, first fine-tune", targets, guards, [compare_cells(*pair) for pair in targets], check_guards(guards),
-        Training(run=run_result(), events=events()), folder / "report.html",
+        Training(run=run_result(), events=events()), folder / "report.html", history=history(),
     )  # fmt: skip

@@ -40,12 +40,13 @@ def test_the_browser_asked_for_dark_gets_another_page(shown: dict[str, dict[str,
     assert luminance(rgb(light["background"])) > 0.8 > 0.1 > luminance(rgb(dark["background"]))
 
 
-def test_every_plot_is_drawn_and_its_labels_stay_inside_and_apart(shown: dict[str, dict[str, Any]]) -> None:
+def test_every_plot_is_drawn_within_the_window_and_its_labels_stay_inside_and_apart(shown: dict[str, dict[str, Any]]) -> None:
     for name, view in views(shown):
-        assert len(view["plots"]) == 6, name
+        assert len(view["plots"]) == 8, name
         for plot in view["plots"]:
             box = plot["box"]
             assert min(box["width"], box["height"]) > 100, (name, plot["title"])
+            assert box["right"] <= view["width"], (name, plot["title"], "needs scrolling")
             for text in plot["texts"]:
                 assert box["left"] - 1 <= text["left"], (name, plot["title"], text)
                 assert text["right"] <= box["right"] + 1, (name, plot["title"], text)

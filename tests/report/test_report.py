@@ -103,7 +103,7 @@ def test_the_page_asks_for_nothing_from_outside(whole: Path) -> None:
 
 def test_every_plot_has_a_title_a_description_and_a_role(whole: Path) -> None:
     plots = list(parsed(whole).iter("svg"))
-    assert len(plots) == 6  # latency, languages, forest, kinds of errors, loss, dev error rate
+    assert len(plots) == 10  # latency, languages, forest and kinds of errors, each for a wide window and a phone; loss, dev error rate
     for plot in plots:
         assert [child.tag for child in plot][:2] == ["title", "desc"]
         assert all((child.text or "").strip() for child in list(plot)[:2])
@@ -205,7 +205,8 @@ def test_a_perfect_model_and_a_run_without_loss_events_still_make_a_page(tmp_pat
     page = shown(
         parsed(build_report("t", [found], [], [compare_cells(*found)], None, Training(run=run_result()), tmp_path / "report.html"))
     )
-    assert "No such utterance." in page
+    assert "0 of 120 utterances have more errors than before, 0 have fewer." in page
+    assert "0 of 120 utterances have an error left." in page
     assert "Other languages were not checked." in page
     assert "Training loss" not in page
 

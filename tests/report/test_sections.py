@@ -89,7 +89,7 @@ def test_an_html_parser_finds_no_script_and_no_address_to_load(whole: Path) -> N
 def test_sections_that_the_evals_carry_are_on_the_page_in_the_order_of_the_questions(whole: Path) -> None:
     assert headings(parsed(whole))[3:] == [
         "Target", "Base and tuned by language", "Other languages", "Kinds of errors", "Slices", "Listed terms", "Punctuation and casing",
-        "Utterances", "Training", "Decoding", "What this rests on",
+        "Language tags in auto", "Utterances", "Rounds", "Training", "Decoding", "What this rests on",
     ]  # fmt: skip
 
 
@@ -111,11 +111,13 @@ def test_one_sided_slices_say_whose_they_are(tmp_path: Path) -> None:
     assert "Rates of the tuned model only" in words(page)
 
 
-def test_style_terms_times_and_parity_show_their_numbers_with_the_system(whole: Path) -> None:
+def test_style_terms_tags_times_and_parity_show_their_numbers_with_the_system(whole: Path) -> None:
     page = parsed(whole)
-    assert rows(page, "Punctuation and casing")[2][1:] == ["tuned", "22.4", "412", "4.8", "390"]
+    assert rows(page, "Punctuation and casing")[1][1:] == ["56.0", "22.4", "412", "12.0", "4.8", "390"]
     assert rows(page, "Listed terms")[1][1:] == ["base", "3", "95", "60.0", "99.0", "80.0"]
-    assert rows(page, "Chunk times in milliseconds")[1][1:] == ["base", "exact/1", "16", "20.0 ×", "21.4", "33.0", "48.7", "24.9", "480"]
+    assert rows(page, "Latency in milliseconds")[1][1:] == ["base", "16", "20.0 ×", "2133 · 49", "2535 · 51", "480960 · 1280"]
+    assert rows(page, "Wrong tags of the target sets")[1][1:] == ["10 %", "10 %", "60"]
+    assert rows(page, "Change of language within an utterance")[1][1:] == ["46 %", "71 %", "51.045.9 to 56.1", "33.330.0 to 36.6", "24", "52"]
     assert rows(page, "Fast engine against exact")[1][3:] == ["160", "99.4", "+0.02", "equivalent"]
 
 
