@@ -1,162 +1,95 @@
-"""`make study`: which surface, how much replay, which alpha? Many small fine-tunes of the embedded base, all synthetic.
+"""`make study`: which surface, how much replay, which alpha, and when to tune at all? Many small fine-tunes of the embedded base, all synthetic.
 
-    python bench/study.py [surfaces|replay|alpha|locale|all] [--whole] [--home FOLDER] [--steps N]
+    python bench/study.py [all|PART] [--whole] [--home FOLDER] [--steps N] [--jobs N] [--utterances N]
 
-By default `all` is the short study, about 45 minutes on 2 free cores: full and lora:8 on seeds 1, 2, 3; replay shares 0, 10 and 30 % and alpha on
-seed 1. `--whole` takes every surface, seeds 1, 2, 3 everywhere, and the new language (`study_locale.py`, needs the extra `synth`;
-alone 15 minutes): three hours.
-Everything goes through the tools, so the same command after a stop goes on with what is not finished, and a longer study re-uses a shorter one.
-Prints one table a part, as Markdown.
+    surfaces   every surface on Greek telephone speech with 10 % replay: gain, forgetting, seconds, trainable parameters
+    replay     0, 10 and 30 % of the seconds in other languages        alpha     between the base and the tuned weights
+    terms      a list of terms: boost it, or tune on it                accents   the worst of six accents of English
+    locale     a new language under its neighbour's slot, in a free slot that starts as a copy, and from a slot that learned nothing
+    speed      merged LoRAs of rank 8 and 64 against the base
+
+`full` and `lora:8` on seeds 1, 2 and 3, everything else on seed 1; `--whole` takes all three everywhere. As many jobs at a time as there are
+cores, one thread each, so seconds are of one busy core. Everything goes through the tools: the same command after a stop goes on with what is not
+finished, and a longer study re-uses a shorter one. Prints one table a part, as Markdown; the last line says how long it took. Needs the extra `synth`.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
-from typing import NamedTuple
 
-from asrcore.embedded import shipped
-from asrcore.jobs import Ledger
-from asrcore.recipe.surface import rate_factor
-from asrcore.requests import AddLocaleResult, Blend, EvalCell, TrainResult
-from asrcore.workspace import Budgets, Config, Workspace
-from asrtune.quickstart import CONTEXTS, MARGIN_POINTS, PEAK_LR, REPLAY_SHARE, Loop
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-STEPS = 200
-REPLAY_SHARES = (0.0, 0.1, 0.3)
+from bench import study_accents, study_locale, study_speed, study_terms
+from bench.study_runs import Scores, Size, Study, results, row_of
+
+STEPS = 100
+REPLAY_SHARE = 0.1
+"""build_shards' own default."""
+SEEDS = (1, 2, 3)
+REPLAY_SHARES = (0.0, REPLAY_SHARE, 0.3)
 ALPHAS = (0.25, 0.5, 0.75)
 """1 is the run itself."""
-NEW_LOCALE_REPLAY = 0.3
+SURFACES = ("full", "lora:8", "lora:64", "top_layers:2", "decoder_joint", "prompt")
+EVERY_SEED = ("full", "lora:8")
+
+SHORT = Size({surface: SEEDS if surface in EVERY_SEED else SEEDS[:1] for surface in SURFACES}, SEEDS[:1], REPLAY_SHARE)
+WHOLE = Size(dict.fromkeys(SURFACES, SEEDS), SEEDS, REPLAY_SHARE)
 
 
-class Size(NamedTuple):
-    """How much of the study is made."""
+def surfaces(study: Study, size: Size) -> Callable[[], None]:
+    asked = {surface: [study.later(study.tuned, seed, surface, size.replay_share) for seed in seeds] for surface, seeds in size.surfaces.items()}
 
-    surfaces: tuple[str, ...]
-    surface_seeds: tuple[int, ...]
-    other_seeds: tuple[int, ...]
-    parts: tuple[str, ...]
+    def table() -> None:
+        print("| surface | trainable | seconds | telephone | clean | guards | 3 points |\n| --- | --- | --- | --- | --- | --- | --- |")
+        for surface, tuned in asked.items():
+            found = results(tuned)
+            runs = [one.run for one in found]
+            print(f"| {surface} | {runs[0].trainable_parameters:,} | {mean(run.seconds for run in runs):.0f} | {row_of([one.scores for one in found])}", flush=True)
 
-
-SHORT = Size(("full", "lora:8"), (1, 2, 3), (1,), ("surfaces", "replay", "alpha"))
-WHOLE = Size(("full", "lora:8", "lora:64", "top_layers:2", "decoder_joint", "prompt"), (1, 2, 3), (1, 2, 3), ("surfaces", "replay", "alpha", "locale"))
-
-
-class Scores(NamedTuple):
-    """WER in percent at 80 ms, `langID`."""
-
-    telephone: float
-    clean: float
-    guards: tuple[float, ...]
-    forgotten: int
+    return table
 
 
-class Study:
-    """One workspace for all runs; evals and runs that are there are not made again."""
+def replay(study: Study, size: Size) -> Callable[[], None]:
+    asked = {share: [study.later(study.tuned, seed, "full", share) for seed in size.seeds] for share in REPLAY_SHARES}
 
-    def __init__(self, home: Path, steps: int) -> None:
-        self.home = home.resolve()
-        config = Config(data_roots=(str(self.home),), budgets=Budgets(max_disk_gb=50.0))
-        self.loop = Loop(Workspace(self.home / "workspace", config, self.home), self.home, None)
-        self.sets = shipped.unpack(self.home / "data")
-        self.steps = steps
-        self.base = self.evaluate("embedded")
+    def table() -> None:
+        print("| replay share | telephone | clean | guards | 3 points |\n| --- | --- | --- | --- | --- |")
+        for share, tuned in asked.items():
+            print(f"| {share:.0%} | {row_of([one.scores for one in results(tuned)])}", flush=True)
 
-    def evaluate(self, checkpoint: str) -> list[EvalCell]:
-        names = (shipped.TELEPHONE_TEST, shipped.CLEAN_TEST, *shipped.GUARDS)
-        return self.loop.evaluate(checkpoint, [self.sets[name] for name in names], CONTEXTS[:1])
-
-    def scores(self, checkpoint: str) -> Scores:
-        cells = self.evaluate(checkpoint)
-        guards = self.loop.call("check_replay", base_evals=[c.eval_id for c in self.base[2:]], tuned_evals=[c.eval_id for c in cells[2:]],
-                                margin_points=MARGIN_POINTS).data.guards  # fmt: skip
-        rates = [cell.normalised.percent for cell in cells]
-        return Scores(rates[0], rates[1], tuple(rates[2:]), sum(guard.verdict == "forgotten" for guard in guards))
-
-    def tune(self, seed: int, surface: str = "full", replay_share: float = REPLAY_SHARE) -> TrainResult:
-        """Greek telephone speech on the embedded base, at the quickstart's rate."""
-        return self.train(self.sets[shipped.TELEPHONE_TRAIN], self.sets[shipped.TELEPHONE_DEV], seed, "embedded", surface, replay_share, "unified")
-
-    def train(self, data: Path, dev: Path, seed: int, base: str, surface: str, replay_share: float, prompt_mode: str) -> TrainResult:
-        shards = self.loop.job("build_shards", train=[str(data)], seed=seed, replay_share=replay_share,
-                               replay=[str(self.sets[name]) for name in shipped.REPLAY] if replay_share else [])  # fmt: skip
-        assert shards.result is not None
-        plan = self.loop.call("plan_finetune", shards_id=shards.result["shards_id"], dev_manifest=str(dev), base=base, surface=surface,
-                              max_steps=self.steps, peak_lr=PEAK_LR * rate_factor(surface), prompt_mode=prompt_mode, seed=seed)  # fmt: skip
-        self.loop.job("launch_finetune", plan_id=plan.data.plan_id)
-        return TrainResult.model_validate(Ledger.open(self.loop.ws).require("run", plan.data.run_id))
-
-    def blends(self, run: TrainResult) -> Iterator[tuple[float, str]]:
-        """Alpha and blend id, rising."""
-        self.loop.job("blend_checkpoints", base="embedded", tuned=[run.run_id], alphas=list(ALPHAS))
-        made = [(Blend.model_validate(row.data), row.id) for row in Ledger.open(self.loop.ws).list("blend", 1000)]
-        yield from sorted((blend.alpha, name) for blend, name in made if [c.sha256 for c in blend.tuned] == [run.best.sha256] and blend.alpha in ALPHAS)
-
-    def add_locale(self, way: str, locale: str, neighbour: str, manifest: Path) -> str:
-        """The new base's id."""
-        made = self.loop.job("add_locale", locale=locale, neighbour=neighbour, manifest=str(manifest), way=way)
-        return Path(AddLocaleResult.model_validate(made.result).checkpoint.path).parent.name
+    return table
 
 
-def surfaces(study: Study, size: Size) -> None:
-    print("| surface | trainable | seconds | telephone | clean | guards | forgotten |\n| --- | --- | --- | --- | --- | --- | --- |")
-    for surface in size.surfaces:
-        runs = [study.tune(seed, surface) for seed in size.surface_seeds]
-        scored = [study.scores(run.run_id) for run in runs]
-        print(f"| {surface} | {runs[0].trainable_parameters:,} | {mean(run.seconds for run in runs):.0f} | {row_of(scored)} |", flush=True)
+def alpha(study: Study, size: Size) -> Callable[[], None]:
+    whole = [study.later(study.tuned, seed, "full", size.replay_share) for seed in size.seeds]
+    asked = {share: [study.later(blended, study, seed, size.replay_share, share) for seed in size.seeds] for share in ALPHAS}
+
+    def table() -> None:
+        print(f"| alpha, replay {size.replay_share:.0%} | telephone | clean | guards | 3 points |\n| --- | --- | --- | --- | --- |")
+        for share, scored in asked.items():
+            print(f"| {share:g} | {row_of(results(scored))}", flush=True)
+        print(f"| 1 | {row_of([one.scores for one in results(whole)])}", flush=True)
+
+    return table
 
 
-def replay(study: Study, size: Size) -> None:
-    print("| replay share | telephone | clean | guards | forgotten |\n| --- | --- | --- | --- | --- |")
-    for share in REPLAY_SHARES:
-        scored = [study.scores(study.tune(seed, replay_share=share).run_id) for seed in size.other_seeds]
-        print(f"| {share:.0%} | {row_of(scored)} |", flush=True)
+def blended(study: Study, seed: int, replay_share: float, alpha: float) -> Scores:
+    run = study.tuned(seed, "full", replay_share).run
+    return study.scores(study.blends(run, ALPHAS)[alpha])
 
 
-def alpha(study: Study, size: Size) -> None:
-    print("| alpha, replay 10 % | telephone | clean | guards | forgotten |\n| --- | --- | --- | --- | --- |")
-    by_alpha: dict[float, list[Scores]] = {}
-    for seed in size.other_seeds:
-        run = study.tune(seed, replay_share=REPLAY_SHARES[1])
-        for share, checkpoint in (*study.blends(run), (1.0, run.run_id)):
-            by_alpha.setdefault(share, []).append(study.scores(checkpoint))
-    for share, scored in by_alpha.items():
-        print(f"| {share:g} | {row_of(scored)} |", flush=True)
-
-
-def locale(study: Study, size: Size) -> None:
-    """A new language three ways, the same audio, steps and rate; `neighbour` is the guard set of the language whose slot was taken or copied."""
-    import study_locale as new  # only this part needs the synthesiser
-
-    sets = new.make(study.home / "data")
-    neighbour = study.sets[f"{new.NEIGHBOUR}_guard_test"]
-    print(f"| {new.LOCALE} | before | after {study.steps} steps | neighbour before | neighbour after |\n| --- | --- | --- | --- | --- |")
-    for way in ("alias", "own_slot", "zero"):
-        suffix = "_zero" if way == "zero" else ""
-        base = "embedded" if way == "zero" else study.add_locale(way, new.LOCALE, new.NEIGHBOUR, sets["train"])
-        test = sets[f"test{suffix}"]
-        before = study.loop.evaluate(base, [test, neighbour], CONTEXTS[:1])
-        after: list[list[EvalCell]] = []
-        for seed in size.other_seeds:
-            run = study.train(sets[f"train{suffix}"], sets[f"dev{suffix}"], seed, base, "full", NEW_LOCALE_REPLAY, "langID")
-            after.append(study.loop.evaluate(run.run_id, [test, neighbour], CONTEXTS[:1]))
-        new_rates, old_rates = ([cells[which].normalised.percent for cells in after] for which in (0, 1))
-        print(f"| {way} | {before[0].normalised.percent:.1f} | {mean(new_rates):.1f} ({', '.join(f'{rate:.1f}' for rate in new_rates)}) | "
-              f"{before[1].normalised.percent:.1f} | {mean(old_rates):.1f} |", flush=True)  # fmt: skip
-
-
-def row_of(scored: list[Scores]) -> str:
-    """Means over the seeds, with each seed's telephone rate in brackets."""
-    each = ", ".join(f"{one.telephone:.1f}" for one in scored)
-    guards = " ".join(f"{mean(rates):.1f}" for rates in zip(*(one.guards for one in scored), strict=True))
-    return (f"{mean(one.telephone for one in scored):.1f} ({each}) | {mean(one.clean for one in scored):.1f} | {guards} | "
-            f"{sum(one.forgotten for one in scored)} of {sum(len(one.guards) for one in scored)}")  # fmt: skip
-
-
-PARTS: dict[str, Callable[[Study, Size], None]] = {"surfaces": surfaces, "replay": replay, "alpha": alpha, "locale": locale}
+PARTS: dict[str, Callable[[Study, Size], Callable[[], None]]] = {
+    "surfaces": surfaces, "replay": replay, "alpha": alpha, "terms": study_terms.part, "accents": study_accents.part, "locale": study_locale.part,
+    "speed": study_speed.part,
+}  # fmt: skip
+"""Each asks for its work and gives the function that prints its table once the work is done. `speed` is last: it wants free cores."""
 
 
 def main() -> None:
@@ -165,16 +98,24 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true")
     parser.add_argument("--home", type=Path, default=Path(".asrtune/study"))
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--utterances", type=int, default=None, help="of each test set, to try the script; the tables mean nothing then")
     options = parser.parse_args()
-    size = WHOLE if options.whole else SHORT
+    size, names = WHOLE if options.whole else SHORT, tuple(PARTS) if options.part == "all" else (options.part,)
     started = time.monotonic()
-    study = Study(options.home, options.steps)
-    print(f"base, synthetic: telephone {study.base[0].normalised.percent:.1f}, clean {study.base[1].normalised.percent:.1f}, guards "
-          f"{' '.join(f'{cell.normalised.percent:.1f}' for cell in study.base[2:])}; {options.steps} steps, seeds {size.surface_seeds} and {size.other_seeds}")  # fmt: skip
-    for name in size.parts if options.part == "all" else (options.part,):
-        print(f"\n## {name}\n")
-        PARTS[name](study, size)
-    print(f"\n{(time.monotonic() - started) / 60:.0f} minutes in this sitting")
+    study = Study(options.home, options.steps, options.jobs, options.utterances)
+    try:
+        tables = {name: PARTS[name](study, size) for name in names}
+        base = [cell.normalised.percent for cell in study.base.result()]
+        print(f"base, synthetic: telephone {base[0]:.1f}, clean {base[1]:.1f}, guards {' '.join(f'{rate:.1f}' for rate in base[2:])}; {options.steps} steps, "
+              f"{options.jobs} jobs at a time, seeds {size.seeds}, of {' and '.join(EVERY_SEED)} {SEEDS}")  # fmt: skip
+        for name, table in tables.items():
+            print(f"\n## {name}\n", flush=True)
+            table()
+            print(f"\n{(time.monotonic() - started) / 60:.0f} minutes from the start", flush=True)
+    except BaseException:
+        study.stop()
+        raise
 
 
 if __name__ == "__main__":

@@ -1,22 +1,19 @@
-"""A language that the embedded base lacks, for `study.py locale`: Catalan sentences spoken by espeak-ng. All synthetic.
+"""A language that the embedded base lacks: Catalan, spoken by espeak-ng. Part `locale` of the study, all synthetic.
 
 Catalan is written with letters that the base has, close to a language it knows (Spanish), and in no dictionary of the model family, so that
 all three ways can be taken: another's slot under an alias, a free slot that starts as a copy of it, and a slot that never learned anything.
-Needs the development extra `synth`. Sentences of the test set are in no training set, and neither are its voices.
 """
 
 from __future__ import annotations
 
-import json
-from itertools import cycle
+from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
 
-import numpy as np
-import soundfile as sf
-
-from asrcore import io
-from asrcore.embedded import synth, voices
 from asrcore.embedded.grammar import Grammar, Part
+from asrcore.requests import EvalCell
+from bench.study_runs import Size, Study
+from bench.study_speech import Line, sentences, speak
 
 LOCALE = "ca-ES"
 NEIGHBOUR = "es-ES"
@@ -61,41 +58,59 @@ GRAMMAR = Grammar(
 )  # fmt: skip
 ACCENTS = str.maketrans("àèòç", "aeoc")
 """Letters that the base's tokenizer has no piece for; the remedy that add_locale names is to map them, in training and test alike."""
-SETS: tuple[tuple[str, Part, int, int], ...] = (("train", "train", 4_800, 1), ("dev", "train", 700, 2), ("test", "test", 1_550, 3))
-"""Name, part of the grammar, least number of words, seed. As many words as the Greek telephone sets."""
+SETS: tuple[tuple[str, Part, int, int], ...] = (("train", "train", 4_800, 1), ("dev", "train", 400, 2), ("test", "test", 1_550, 3))
+"""Name, part of the grammar, least number of words, seed. As many words as the Greek telephone sets; of a dev set the study uses little."""
+REPLAY_SHARE = 0.3
+WAYS = ("alias", "own_slot", "zero")
+ZERO = "zero"
 
 
 def make(folder: Path) -> dict[str, Path]:
-    """Set name -> manifest, tagged `LOCALE`; `NAME_zero` is the same audio tagged `NEVER_TRAINED`. Sets that are there are kept."""
-    found: dict[str, Path] = {}
-    seen: set[str] = set()
-    for name, part, words, seed in SETS:
+    """Set name -> manifest, tagged `LOCALE`; `NAME_zero` is the same audio tagged `NEVER_TRAINED`."""
+    found, taken = dict[str, Path](), set[str]()
+    for name, part_of_grammar, words, seed in SETS:
         target = folder / f"{LOCALE}_{name}"
-        if not target.exists():
-            with io.atomic_folder(target) as out:
-                _speak(out, name, part, words, seed, seen)
-        found[name], found[f"{name}_zero"] = target / "manifest.json", target / "manifest_zero.json"
-        seen |= {json.loads(line)["text"] for line in found[name].read_text(encoding="utf-8").splitlines()}
+        lines = [Line(turn, text.translate(ACCENTS), text, ESPEAK) for turn, text in enumerate(sentences(GRAMMAR, part_of_grammar, seed, words, taken))]
+        speak(target, lines, LOCALE, part_of_grammar, seed, {"manifest.json": LOCALE, "manifest_zero.json": NEVER_TRAINED})
+        found[name], found[f"{name}_{ZERO}"] = target / "manifest.json", target / "manifest_zero.json"
     return found
 
 
-def _speak(out: Path, name: str, part: Part, words: int, seed: int, taken: set[str]) -> None:
-    espeak, rng = synth.Espeak(LOCALE), np.random.default_rng([seed, *name.encode()])
-    cast = voices.TEST if part == "test" else tuple(rng.permutation(voices.NAMED_TRAIN + voices.drawn_train(LOCALE)))
-    rows: list[dict[str, object]] = []
-    spoken = 0
-    for sentence, voice in zip(GRAMMAR.sentences(part, seed), cycle(cast)):
-        text = sentence.translate(ACCENTS)
-        if spoken >= words:
-            break
-        if text in taken:
-            continue
-        audio = espeak.say(sentence, f"{ESPEAK}+{voice}", int(rng.integers(150, 200)), int(rng.integers(30, 70)))
-        clip = f"{len(rows):05d}.wav"
-        sf.write(out / clip, audio, synth.WIDEBAND_HZ, subtype="PCM_16")
-        rows.append({"audio_filepath": clip, "duration": round(len(audio) / synth.WIDEBAND_HZ, 3), "text": text, "id": f"{LOCALE}-{name}-{len(rows):05d}",
-                     "speaker": f"espeak-{voice}", "source": "synthetic-wideband"})  # fmt: skip
-        spoken += len(text.split())
-    for file, tag in (("manifest.json", LOCALE), ("manifest_zero.json", NEVER_TRAINED)):
-        lines = (json.dumps(row | {"target_lang": tag, "lang": tag}, ensure_ascii=False) for row in rows)
-        io.write_text(out / file, "\n".join(lines) + "\n")
+def part(study: Study, size: Size) -> Callable[[], None]:
+    """The same audio, steps and rate three ways."""
+    sets = make(study.home / "data")
+    before = {way: study.later(start, study, way, sets["train"], _set(sets, "test", way)) for way in WAYS}
+    after = {
+        way: [study.later(tune, study, way, sets["train"], _set(sets, "train", way), _set(sets, "dev", way), _set(sets, "test", way), seed) for seed in size.seeds]
+        for way in WAYS
+    }
+
+    def table() -> None:
+        print(f"{NEIGHBOUR} is the neighbour; {study.steps} steps, replay {REPLAY_SHARE:.0%}\n")
+        print(f"| {LOCALE} | before | after | neighbour before | neighbour after |\n| --- | --- | --- | --- | --- |")
+        for way in WAYS:
+            (new, old), tuned = before[way].result(), [one.result() for one in after[way]]
+            rates = [cells[0].normalised.percent for cells in tuned]
+            print(f"| {way} | {new.normalised.percent:.1f} | {mean(rates):.1f} ({', '.join(f'{rate:.1f}' for rate in rates)}) | "
+                  f"{old.normalised.percent:.1f} | {mean(cells[1].normalised.percent for cells in tuned):.1f} |", flush=True)  # fmt: skip
+
+    return table
+
+
+def start(study: Study, way: str, spelled: Path, test: Path) -> list[EvalCell]:
+    """The new language and its neighbour before any tuning."""
+    return study.evals(base_of(study, way, spelled), [test, study.sets[f"{NEIGHBOUR}_guard_test"]])
+
+
+def tune(study: Study, way: str, spelled: Path, train: Path, dev: Path, test: Path, seed: int) -> list[EvalCell]:
+    run = study.train(train, dev, seed, replay_share=REPLAY_SHARE, base=base_of(study, way, spelled), prompt_mode="langID")
+    return study.evals(run.run_id, [test, study.sets[f"{NEIGHBOUR}_guard_test"]])
+
+
+def base_of(study: Study, way: str, spelled: Path) -> str:
+    """`spelled`: the training manifest, whose letters add_locale looks at."""
+    return "embedded" if way == ZERO else study.add_locale(way, LOCALE, NEIGHBOUR, spelled)
+
+
+def _set(sets: dict[str, Path], name: str, way: str) -> Path:
+    return sets[f"{name}_{ZERO}" if way == ZERO else name]

@@ -67,13 +67,25 @@ def over_on(plan: Plan, config: Config, backend: BackendName) -> tuple[str, ...]
     cluster, budgets, found = settings_of(config, backend), config.budgets, list[str]()
     if budgets.max_run_hours is not None and cluster.time_hours > budgets.max_run_hours:
         found.append(f"up to {cluster.time_hours:g} h of wall-clock time on {backend}, max_run_hours is {budgets.max_run_hours:g}")
-    price = cluster.price_per_gpu_hour if cluster.price_per_gpu_hour is not None else budgets.price_per_gpu_hour
-    free = price == 0 and (backend == "slurm" or cluster.price_per_gpu_hour is not None)
+    price = price_on(config, backend)
     hours = cluster.gpus * cluster.time_hours
-    if not free and hours > budgets.max_gpu_hours:
+    if is_paid(plan, config, backend) and hours > budgets.max_gpu_hours:
         cost = f" (up to {hours * price:.2f} at {price:g} an hour)" if price else ""
         found.append(f"up to {hours:g} paid GPU-hours on {backend}{cost}, max_gpu_hours is {budgets.max_gpu_hours:g}")
     return tuple(found)
+
+
+def price_on(config: Config, backend: BackendName) -> float:
+    """Of a GPU-hour there, in the person's currency; 0: nothing, or nobody said."""
+    own = settings_of(config, backend).price_per_gpu_hour if backend in CLUSTERS else None
+    return config.budgets.price_per_gpu_hour if own is None else own
+
+
+def is_paid(plan: Plan, config: Config, backend: BackendName) -> bool:
+    """Whether GPU-hours there count against `max_gpu_hours`."""
+    if backend not in CLUSTERS:
+        return bool(plan.summary.estimates.gpus) and config.budgets.price_per_gpu_hour > 0
+    return price_on(config, backend) > 0 or (backend == "sky" and config.sky.price_per_gpu_hour is None)
 
 
 def over_anywhere(plan: Plan, config: Config) -> tuple[str, ...]:

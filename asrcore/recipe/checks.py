@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from asrcore.checkpoint import CheckpointInfo, tokenizer_bytes
+from asrcore.checkpoint import CheckpointInfo, has_adapters, tokenizer_bytes
 from asrcore.errors import NotReadyError, Problem, clean_text
 from asrcore.fingerprint import check_shards
 from asrcore.locales import AUTO, tier, written_tags
 from asrcore.manifest import NEMO_PATTERN, Row, kept_rows
+from asrcore.recipe.estimates import device_memory
 from asrcore.recipe.spec import Estimates, FinetuneSpec, SourceUse
 from asrcore.requests import ShardsResult
 from asrcore.workspace import Workspace
@@ -96,6 +96,13 @@ def context_problems(spec: FinetuneSpec, base: CheckpointInfo) -> list[Problem]:
                     f"{[list(context) for context in base.att_contexts]}", fix="plan with one of these")]  # fmt: skip
 
 
+def base_problems(base: CheckpointInfo) -> list[Problem]:
+    """A base that is more than its class: what moves and what is saved would no longer be what the surface says."""
+    if not has_adapters(Path(base.path)):
+        return []
+    return [Problem(code="base_has_adapters", message="the base holds NeMo's adapters of an earlier run", fix="plan from the base that the adapters were trained on")]
+
+
 def source_problems(sources: Sequence[SourceUse]) -> list[Problem]:
     """Sources that a run would hardly see (trap 3.13), see too often, or that are not there at all (trap 3.12)."""
     problems = [
@@ -130,10 +137,10 @@ def resource_problems(ws: Workspace, estimates: Estimates) -> list[Problem]:
     if estimates.disk_gb > ws.config.budgets.max_disk_gb:
         problems.append(Problem(code="disk_budget", message=f"{estimates.disk_gb:.1f} GB needed, max_disk_gb is {ws.config.budgets.max_disk_gb:g}",
                                 fix="ask the person to raise max_disk_gb in asrtune.toml"))  # fmt: skip
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    if estimates.memory_gb > memory:
-        problems.append(Problem(code="memory_short", severity="warning", message=f"about {estimates.memory_gb:.1f} GB of memory needed, this machine has {memory:.1f} GB",
-                                fix="plan with a smaller batch_size"))  # fmt: skip
+    memory, what = device_memory()
+    if memory and estimates.memory_gb > memory / 1e9:
+        problems.append(Problem(code="memory_short", severity="warning", message=f"about {estimates.memory_gb:.1f} GB of memory needed, {what} is {memory / 1e9:.1f} GB",
+                                fix="plan with a smaller batch_size or another surface, or cut the longest utterances"))  # fmt: skip
     return problems
 
 

@@ -53,10 +53,13 @@ def describe(shards: ShardsResult) -> Data:
     )  # fmt: skip
 
 
-def decide(spec: FinetuneSpec, base: CheckpointInfo, data: Data, *, refinement: bool) -> Recipe:
-    """Every value that the spec left open, each with its reason; a value the spec set is kept and marked `asked`."""
+def decide(spec: FinetuneSpec, base: CheckpointInfo, data: Data, *, refinement: bool, fits: tuple[int, str] | None = None) -> Recipe:
+    """Every value that the spec left open, each with its reason; a value the spec set is kept and marked `asked`.
+
+    `fits` is the largest batch that the memory holds and what that rests on; None where it is not known.
+    """
     small = base.d_model < SMALL_D_MODEL
-    batch, batch_reason = _batch(small, data)
+    batch, batch_reason = _batch(small, data, fits)
     batch = spec.batch_size or batch
     steps, steps_reason = _steps(batch, data)
     steps = spec.max_steps or steps
@@ -66,6 +69,8 @@ def decide(spec: FinetuneSpec, base: CheckpointInfo, data: Data, *, refinement: 
         rate, rate_reason = rate * factor, f"{factor:g} times the rate for all tensors: {rate_reason}"
     rate = spec.peak_lr or rate
     warmup = min(math.ceil(steps * (0.02 if steps >= 1000 else 0.1)), steps - 1)
+    rates = [Decision(name="rates", value=", ".join(f"{module} {factor:g} times" for module, factor in sorted(spec.rates.items())), asked=True,
+                      reason="factors on the rate by module, over the whole schedule; the others move at the rate itself")] if spec.rates else []  # fmt: skip
     every = max(1, min(MAX_CANDIDATE_GAP, steps // CANDIDATES))
     averaged = [Decision(name="ema_decay", value=f"{spec.ema_decay:g}", asked=True, reason="candidates hold a moving average of the weights: steadier late in a long run, "
                          "no more than a delay in one of few hundred steps")] if spec.ema_decay else []  # fmt: skip
@@ -86,6 +91,7 @@ def decide(spec: FinetuneSpec, base: CheckpointInfo, data: Data, *, refinement: 
         Decision(name="prompt_mode", value=spec.prompt_mode, asked=spec.prompt_mode != "unified", reason=auto[spec.prompt_mode]),
         Decision(name="replay_share", value=f"{data.replay_share:.2f}",
                  reason="share of audio from other languages or domains, as the shards were built; without any, full fine-tunes forget"),
+        *rates,
         *averaged,
     ))  # fmt: skip
 
@@ -94,14 +100,15 @@ def _reason(asked: object, reason: str) -> str:
     return reason if asked is None else f"asked for; the default: {reason}"
 
 
-def _batch(small: bool, data: Data) -> tuple[int, str]:
+def _batch(small: bool, data: Data, fits: tuple[int, str] | None) -> tuple[int, str]:
     if small:
-        return SMALL_BATCH, f"{SMALL_BATCH} utterances keep a step of a small model under a second on a CPU"
-    batch = max(4, min(64, round(BATCH_SECONDS / data.mean_seconds)))
-    return (
-        batch,
-        f"about {BATCH_SECONDS:.0f} s of audio at {data.mean_seconds:.1f} s an utterance, as in published runs on 80 GB; halve it for less memory",
-    )
+        wanted, why = SMALL_BATCH, f"{SMALL_BATCH} utterances keep a step of a small model under a second on a CPU"
+    else:
+        wanted = max(4, min(64, round(BATCH_SECONDS / data.mean_seconds)))
+        why = f"about {BATCH_SECONDS:.0f} s of audio at {data.mean_seconds:.1f} s an utterance, as in published runs on 80 GB"
+    if fits is not None and fits[0] < wanted:
+        return fits[0], f"{fits[1]}; more memory would hold {wanted}: {why}"
+    return wanted, why
 
 
 def _steps(batch: int, data: Data) -> tuple[int, str]:

@@ -14,8 +14,9 @@ from asrcore.locales import latency_ms
 from asrcore.manifest import manifest_ref
 from asrcore.recipe import checks
 from asrcore.recipe.approval import over_limits
+from asrcore.recipe.batch import found_batch
 from asrcore.recipe.defaults import Recipe, decide, describe
-from asrcore.recipe.estimates import earlier_runs, estimate, gain
+from asrcore.recipe.estimates import cost, earlier_runs, estimate, fitting_batch, gain
 from asrcore.recipe.overlap import ShardRows, scan_shards
 from asrcore.recipe.spec import Decision, FinetuneSpec, Plan, PlanSummary, SourceUse
 from asrcore.recipe.surface import surface_problems
@@ -47,6 +48,7 @@ def make_plan(spec: FinetuneSpec, ws: Workspace) -> Planned:
     problems += dev_problems
     problems += checks.tag_problems(spec, base, shards, dev, manifest)
     problems += checks.context_problems(spec, base)
+    problems += checks.base_problems(base)
     problems += surface_problems(base, spec.surface)
     max_duration = TrainRequest.model_fields["max_duration"].default
     rows = ShardRows((), max_duration, 0, 0)
@@ -56,11 +58,14 @@ def make_plan(spec: FinetuneSpec, ws: Workspace) -> Planned:
         problems += _too_long(rows, max_duration)
 
     data = describe(shards)
-    recipe = decide(spec, base, data, refinement=spec.base.startswith("run_"))
+    averaged = spec.ema_decay > 0
+    fits = found_batch(ledger, base, spec.surface, rows, averaged=averaged) or fitting_batch(base, spec.surface, rows, averaged=averaged)
+    recipe = decide(spec, base, data, refinement=spec.base.startswith("run_"), fits=fits)
     uses = _uses(shards, recipe)
     problems += checks.source_problems(uses)
     runs = list(earlier_runs(ledger, base.sha256))
-    estimates = estimate(base, spec.surface, recipe, data, rows, sum(row.utterance.duration for row in dev), runs)
+    estimates = estimate(base, spec.surface, recipe, data, rows, sum(row.utterance.duration for row in dev), runs, averaged=averaged)
+    estimates = estimates.model_copy(update={"cost": cost(estimates, ws.config.budgets.price_per_gpu_hour)})
     problems += checks.resource_problems(ws, estimates)
     _refuse(problems)
 
@@ -96,7 +101,7 @@ def _request(spec: FinetuneSpec, ws: Workspace, base: CheckpointInfo, shards: Sh
     """The request with its content-addressed run id: the same inputs and values give the same run."""
     draft = TrainRequest(
         run_id="", base=checkpoint_ref(base, spec.base), shards=shards, dev=manifest_ref(manifest), surface=spec.surface, max_steps=recipe.max_steps,
-        batch_size=recipe.batch_size, peak_lr=recipe.peak_lr, warmup_steps=recipe.warmup_steps, prompt_mode=spec.prompt_mode,
+        batch_size=recipe.batch_size, peak_lr=recipe.peak_lr, rates=spec.rates, warmup_steps=recipe.warmup_steps, prompt_mode=spec.prompt_mode,
         candidate_every=recipe.candidate_every, patience=spec.patience, att_context_size=spec.att_context_size, ema_decay=spec.ema_decay, seed=spec.seed,
         out="",
     )  # fmt: skip

@@ -7,16 +7,16 @@ from typing import Literal
 from pydantic import Field
 
 from asrcore.checkpoint import EMBEDDED
-from asrcore.requests import Role, Surface, TrainPromptMode, TrainRequest
+from asrcore.requests import ModuleRates, Role, Surface, TrainPromptMode, TrainRequest
 from asrcore.results import Frozen
 
 
 class FinetuneSpec(Frozen):
     """The wish. Whatever is left out is decided by the plan, with the reason."""
 
-    shards_id: str = Field(pattern=r"^shards_[0-9a-f]{12}$", description="Training data: the id that build_shards gave.")
+    shards_id: str = Field(pattern=r"^shards_[0-9a-f]{12}$", description="What build_shards gave.")
     dev_manifest: str = Field(
-        min_length=1, description="Manifest that ranks the candidates; below a data root, disjoint from the training data."
+        min_length=1, description="Manifest that ranks the candidates; below a data root, not trained on."
     )
     base: str = Field(
         default=EMBEDDED,
@@ -25,29 +25,30 @@ class FinetuneSpec(Frozen):
     )
     surface: Surface = Field(
         default="full",
-        description="Tensors that may move: full; lora:r (adapters of rank r, merged into plain weights); top_layers:k (the k highest encoder layers "
-        "and all above); decoder_joint (prediction network and joint); prompt (prompt kernel).",
+        description="Tensors that may move: full; lora:r (rank r, merged); top_layers:k (k highest encoder layers and all above); decoder_joint; prompt "
+        "(its kernel); adapter:d (NeMo's, width d; not exportable).",
     )
-    max_steps: int | None = Field(default=None, ge=1, le=1_000_000, description="Optimiser steps; left out: from the amount of data.")
+    max_steps: int | None = Field(default=None, ge=1, le=1_000_000, description="Optimiser steps; else from the data.")
     peak_lr: float | None = Field(
-        default=None, gt=0, le=0.1, allow_inf_nan=False, description="Peak AdamW rate; left out: from hours and model size."
+        default=None, gt=0, le=0.1, allow_inf_nan=False, description="Peak AdamW rate; else from hours and model."
     )
+    rates: ModuleRates = Field(default={}, description="Factors on peak_lr by module.")
     batch_size: int | None = Field(
-        default=None, ge=1, le=1024, description="Utterances a step; left out: from model size and mean duration."
+        default=None, ge=1, le=1024, description="Utterances a step; else from model, durations and memory."
     )
     prompt_mode: TrainPromptMode = Field(
-        default="unified", description="Prompts in training: langID, auto, or unified (half and half, keeps auto alive)."
+        default="unified", description="Prompts in training; unified: half langID, half auto, keeps auto alive."
     )
     att_context_size: tuple[int, int] = Field(
-        default=(56, 0), description="[left, right] frames at which candidates are ranked: the latency you will serve."
+        default=(56, 0), description="[left, right] frames at which candidates are ranked, as served."
     )
     patience: int | None = Field(
         default=None,
         ge=1,
         le=100,
-        description="Stop after so many candidates in a row without a better one; left out: spend the whole budget.",
+        description="Stop after so many candidates without a better one.",
     )
-    ema_decay: float = Field(default=0.0, ge=0, lt=1, description="Decay of an averaged copy of the weights that candidates then hold; 0: none.")
+    ema_decay: float = Field(default=0.0, ge=0, lt=1, description="Decay of a moving average of the weights; 0: none.")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of data order, prompts and dropout.")
 
 
@@ -82,6 +83,7 @@ class Estimates(Frozen):
     disk_gb: float
     gpus: int = 0
     """GPUs that the run would hold; 0 on a machine without one."""
+    cost: float | None = Field(default=None, description="At price_per_gpu_hour of asrtune.toml; null without a price, a GPU or a known time.")
 
 
 class Gain(Frozen):

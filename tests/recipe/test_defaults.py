@@ -53,6 +53,12 @@ def test_a_batch_of_a_full_size_model_holds_about_200_seconds_within_bounds() ->
     assert decided(144, 10.0, mean_seconds=39.0).batch_size == 16
 
 
+def test_factors_on_the_rate_are_a_decision_only_where_they_were_asked_for() -> None:
+    assert "rates" not in {d.name for d in decided(1024, 10.0).decisions}
+    (decision,) = (d for d in decided(1024, 10.0, rates={"encoder": 0.1, "decoder": 2}).decisions if d.name == "rates")
+    assert (decision.value, decision.asked) == ("decoder 2 times, encoder 0.1 times", True)
+
+
 def test_a_moving_average_is_a_decision_only_where_it_was_asked_for() -> None:
     assert "ema_decay" not in {d.name for d in decided(1024, 10.0).decisions}
     (decision,) = (d for d in decided(1024, 10.0, ema_decay=0.999).decisions if d.name == "ema_decay")

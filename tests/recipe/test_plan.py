@@ -9,7 +9,8 @@ import pytest
 
 from asrcore.errors import NotReadyError, Problem
 from asrcore.jobs import Ledger
-from asrcore.recipe import FinetuneSpec, make_plan
+from asrcore.recipe import Estimates, FinetuneSpec, make_plan
+from asrcore.recipe.estimates import cost
 from asrcore.requests import Candidate, CheckpointRef, ShardsResult, TrainResult
 from asrcore.workspace import Workspace
 from asrtune import registry
@@ -148,3 +149,9 @@ def test_the_tool_answers_briefly_and_names_the_launch(ws: Workspace, shards: Sh
 def test_shards_that_the_ledger_does_not_know_are_refused_with_the_next_call(ws: Workspace, dev: Path) -> None:
     with pytest.raises(NotReadyError, match="shards_unknown"):
         make_plan(FinetuneSpec(shards_id="shards_000000000000", dev_manifest=str(dev)), ws)
+
+
+@pytest.mark.parametrize(("gpus", "price", "seconds", "expected"), [(0, 2.0, 3600.0, None), (2, 0.0, 3600.0, None), (2, 2.5, None, None), (2, 2.5, 1800.0, 2.5)])
+def test_a_run_has_a_cost_where_gpus_are_paid_for_and_its_time_is_known(gpus: int, price: float, seconds: float | None, expected: float | None) -> None:
+    estimates = Estimates(steps=1, seconds=seconds, basis="", memory_gb=1.0, disk_gb=1.0, gpus=gpus)
+    assert cost(estimates, price) == expected

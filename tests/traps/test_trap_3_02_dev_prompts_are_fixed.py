@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.model.runs import Bench
+from tests.traps.stock import embedded, prompt_dataset, trap
 
 pytestmark = pytest.mark.heavy
 
@@ -47,3 +49,10 @@ def candidates_hypothesis() -> Any:
     from asrcore.requests import Hypothesis
 
     return Hypothesis(id="a", locale="el-GR", reference="ένα δύο", text="ένα", raw_text="ένα", tag=None, duration=1.0, line=1)
+
+
+@trap("3.2", "NeMo's dataset draws half of the prompts at random unless its config names a mode, which no validation section does")
+def test_stock_validation_gives_a_row_the_same_prompt_every_time() -> None:
+    dataset = prompt_dataset(embedded())
+    row = SimpleNamespace(custom=None, supervisions=[SimpleNamespace(language="el-GR")])
+    assert len({dataset._get_prompt_index_for_cut(row) for _ in range(64)}) == 1

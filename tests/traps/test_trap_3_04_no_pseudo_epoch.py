@@ -9,6 +9,7 @@ import pytest
 from asrcore.recipe import FinetuneSpec, make_plan
 from asrcore.workspace import Workspace
 from tests.recipe.corpora import build, corpus
+from tests.traps.stock import fit, trap
 
 
 def test_a_plan_says_how_often_each_utterance_is_seen_from_steps_batch_and_weights(ws: Workspace, tmp_path: Path) -> None:
@@ -19,3 +20,9 @@ def test_a_plan_says_how_often_each_utterance_is_seen_from_steps_batch_and_weigh
     assert sum(use.expected_utterances for use in plan.summary.sources) == pytest.approx(2500 * 8, abs=2)
     for use, source in zip(plan.summary.sources, shards.sources, strict=True):
         assert use.epochs == pytest.approx(2500 * 8 * source.weight / source.utterances, rel=0.01)
+
+
+@pytest.mark.heavy
+@trap("3.4", "limit_train_batches ends the epoch, whatever the data")
+def test_a_stock_epoch_sees_every_row(tmp_path: Path) -> None:
+    assert sorted(set(fit(tmp_path, rows=10, max_epochs=1, limit_train_batches=3).rows_seen)) == list(range(10))

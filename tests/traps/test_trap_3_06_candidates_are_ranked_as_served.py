@@ -9,6 +9,7 @@ import pytest
 
 from asrcore.requests import Candidate, Hypothesis
 from tests.model.runs import Bench
+from tests.traps.stock import trap
 from tests.traps.test_trap_3_02_dev_prompts_are_fixed import Model
 
 pytestmark = pytest.mark.heavy
@@ -53,3 +54,10 @@ def test_the_weights_of_the_three_best_and_of_the_newest_are_kept_and_the_scores
         store.add(torch.nn.Linear(2, 2), step, rate, train_loss=1.0)
     assert [candidate.step for candidate in store.all()] == [1, 2, 3, 4, 5, 6]
     assert [c.step for c in store.all() if (store.path(c.step) / WEIGHTS).exists()] == [1, 3, 4, 6]
+
+
+@trap("3.6", "NeMo's metric counts case, punctuation and language tags as errors")
+def test_the_stock_metric_finds_no_error_where_the_words_are_right() -> None:
+    from nemo.collections.asr.metrics.wer import word_error_rate
+
+    assert word_error_rate(["ένα δύο <el-GR>"], ["Ένα, δύο."]) == 0.0

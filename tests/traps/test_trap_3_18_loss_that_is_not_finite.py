@@ -10,6 +10,7 @@ import pytest
 
 from asrcore.errors import ToolFault
 from tests.model.runs import Bench
+from tests.traps.stock import restored, trap
 
 pytestmark = pytest.mark.heavy
 
@@ -67,3 +68,13 @@ def test_one_bad_step_in_the_smoke_ends_the_run(parts: tuple[Any, Any, Bench]) -
     _, batch, _ = parts
     with pytest.raises(ToolFault, match="loss_not_finite"):
         start(parts, max_steps=1000, done=3).step(poisoned(batch))
+
+
+@trap("3.18", "skip_nan_grad is read when the model is built, from the checkpoint's own config")
+def test_the_stock_switch_can_be_thrown_after_the_checkpoint_was_opened() -> None:
+    from omegaconf import open_dict
+
+    model = restored()
+    with open_dict(model.cfg):
+        model.cfg.skip_nan_grad = True
+    assert model._skip_nan_grad
