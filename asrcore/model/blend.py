@@ -7,9 +7,9 @@ arXiv 2203.05482). Only checkpoints of one family can be mixed: same tensors, sa
 
 from __future__ import annotations
 
-import io as memory
 import tarfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from asrcore.checkpoint import read_checkpoint, tokenizer_bytes
 from asrcore.errors import NotReadyError, Problem
 from asrcore.fingerprint import check_ref, require_unchanged
 from asrcore.jobs.child import Reporter, main
-from asrcore.model.candidates import mean_tensor, write_nemo
+from asrcore.model.blend_gate import choose
+from asrcore.model.candidates import write_nemo
 from asrcore.model.restore import restore
 from asrcore.requests import Blend, BlendRequest, BlendResult, CheckpointRef
 
@@ -28,7 +29,7 @@ WEIGHTS_MEMBER = "model_weights.ckpt"
 
 
 def run(request: BlendRequest, reporter: Reporter) -> BlendResult:
-    """Raises `fingerprint_mismatch`, `blend_mismatch`, `disk_full`."""
+    """Raises `fingerprint_mismatch`, `blend_mismatch`, `disk_full`, and with guards what evals and the replay check raise."""
     started, alphas, out = time.monotonic(), sorted(set(request.alphas)), Path(request.out)
     reporter.event("blend", 0, len(alphas), "compare the checkpoints")
     require_unchanged(
@@ -44,7 +45,9 @@ def run(request: BlendRequest, reporter: Reporter) -> BlendResult:
         )
         for alpha in alphas
     )  # fmt: skip
-    return BlendResult(blends=blends, seconds=round(time.monotonic() - started, 2))
+    guarded, cells = choose(blends, request.guards, reporter) if request.guards is not None else ((), ())
+    chosen = next((one.blend_id for one in guarded if one.verdict == "kept"), None)
+    return BlendResult(blends=blends, chosen=chosen, guarded=guarded, cells=cells, seconds=round(time.monotonic() - started, 2))
 
 
 def write_blends(request: BlendRequest, alphas: list[float], out: Path, reporter: Reporter) -> None:
@@ -52,14 +55,13 @@ def write_blends(request: BlendRequest, alphas: list[float], out: Path, reporter
     io.require_disk(out.parent, (len(alphas) + 1) * Path(request.base.path).stat().st_size)
     model = restore(Path(request.base.path))
     base = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    tuned = [read_weights(Path(ref.path)) for ref in request.tuned]
-    _require_same_tensors(base, tuned, request.tuned)
-    mean = {name: mean_tensor([weights[name] for weights in tuned]) for name in base}
-    del tuned
+    mean = mean_of(request.tuned, base)
     with io.atomic_folder(out) as part:
         for number, alpha in enumerate(alphas, start=1):
             reporter.stop_if_asked()
-            model.load_state_dict({name: between(tensor, mean[name], alpha) for name, tensor in base.items()}, strict=True)
+            with torch.no_grad():
+                for name, tensor in model.state_dict().items():
+                    tensor.copy_(between(base[name], mean[name], alpha))
             write_nemo(model, file_of(part, alpha), f"alpha {alpha:g}")
             reporter.event("blend", number, len(alphas), f"alpha {alpha:g} written")
 
@@ -77,8 +79,35 @@ def between(base: torch.Tensor, tuned: torch.Tensor, alpha: float) -> torch.Tens
     return torch.lerp(base.double(), tuned.double(), alpha).to(base.dtype)
 
 
+def mean_of(refs: Sequence[CheckpointRef], base: dict[str, Any]) -> dict[str, Any]:
+    """Mean of the tuned checkpoints, summed in float64 in their order; of integers (counters), which have no mean, the first one's.
+
+    One checkpoint is in memory at a time, besides the sum. Raises `blend_mismatch` for all whose tensors are not the base's.
+    """
+    total: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for ref in refs:
+        weights = read_weights(Path(ref.path))
+        if weights.keys() != base.keys() or any(weights[name].shape != tensor.shape for name, tensor in base.items()):
+            problems.append(_differs(ref, "set of tensors"))
+        elif len(refs) == 1:
+            total = weights
+        elif not problems:
+            for name, tensor in weights.items():
+                if not tensor.is_floating_point():
+                    total.setdefault(name, tensor)
+                else:
+                    total[name] = total[name] + tensor.double() if name in total else tensor.double()
+    _refuse(problems)
+    if len(refs) > 1:
+        for name, tensor in total.items():
+            if tensor.is_floating_point():
+                total[name] = (tensor / len(refs)).to(base[name].dtype)
+    return total
+
+
 def read_weights(path: Path) -> dict[str, Any]:
-    """The tensors of a `.nemo`, read without unpickling anything but tensors and without unpacking the archive."""
+    """The tensors of a `.nemo`, read where they lie in the archive, without unpickling anything but tensors."""
     with tarfile.open(path) as archive:
         member = next((m for m in archive if Path(m.name).name == WEIGHTS_MEMBER and m.isfile()), None)
         file = archive.extractfile(member) if member is not None else None
@@ -86,7 +115,7 @@ def read_weights(path: Path) -> dict[str, Any]:
             raise NotReadyError(
                 "checkpoint_not_nemo", f"{path} holds no {WEIGHTS_MEMBER}.", next_step="pass a .nemo that NeMo or asrtune saved."
             )
-        return torch.load(memory.BytesIO(file.read()), map_location="cpu", weights_only=True)
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _require_one_family(request: BlendRequest) -> None:
@@ -102,14 +131,6 @@ def _require_one_family(request: BlendRequest) -> None:
             ) if not same
         ]  # fmt: skip
         problems += [_differs(ref, what) for what in differs]
-    _refuse(problems)
-
-
-def _require_same_tensors(base: dict[str, Any], tuned: list[dict[str, Any]], refs: tuple[CheckpointRef, ...]) -> None:
-    problems: list[Problem] = []
-    for ref, weights in zip(refs, tuned, strict=True):
-        if weights.keys() != base.keys() or any(weights[name].shape != tensor.shape for name, tensor in base.items()):
-            problems.append(_differs(ref, "set of tensors"))
     _refuse(problems)
 
 

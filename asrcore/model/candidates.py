@@ -7,17 +7,16 @@ together with its score.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-from safetensors.torch import load_file, save
+import torch
 
 from asrcore import io
 from asrcore.model.decode import decode_manifest
-from asrcore.model.surfaces import plain_tensors
+from asrcore.model.surfaces import PlainTensors
+from asrcore.model.tensor_file import read_tensor, tensor_names, write_tensors
 from asrcore.requests import Candidate, CheckpointRef, TrainRequest
 from asrcore.score.wer import score_wer
 
@@ -65,7 +64,7 @@ class CandidateStore:
         """Saves the weights with their score; an interrupted save leaves nothing. Then drops weights that are neither best nor newest."""
         candidate = Candidate(step=step, path=str(self.path(step)), dev_wer=dev_wer, train_loss=train_loss)
         with io.atomic_folder(self.path(step)) as part:
-            io.write_bytes(part / WEIGHTS, tensor_bytes(plain_tensors(model)))
+            write_tensors(part / WEIGHTS, PlainTensors(model))
             io.write_json(part / RECORD, candidate)
         self.prune()
         return candidate
@@ -87,30 +86,25 @@ class CandidateStore:
 
     def load(self, model: Any, candidates: tuple[Candidate, ...]) -> None:
         """Puts the mean of the candidates' weights into the model; of one candidate, its very weights."""
-        model.load_state_dict(mean_tensors([self.path(candidate.step) / WEIGHTS for candidate in candidates]), strict=True)
+        own = model.state_dict()
+        with torch.no_grad():
+            for name, tensor in mean_tensors([self.path(candidate.step) / WEIGHTS for candidate in candidates]):
+                own[name].copy_(tensor)
 
 
-def mean_tensors(files: list[Path]) -> dict[str, Any]:
-    """Mean of safetensors files with the same names, summed in float64, one tensor of each file at a time in memory besides the result."""
-    if len(files) == 1:
-        return load_file(files[0])
-    with ExitStack() as stack:
-        opened = [stack.enter_context(safe_open(file, framework="pt", device="cpu")) for file in files]
-        return {name: mean_tensor([file.get_tensor(name) for file in opened]) for name in opened[0].keys()}  # noqa: SIM118 - not a dict
+def mean_tensors(files: list[Path]) -> Iterator[tuple[str, Any]]:
+    """Name and mean of each tensor of safetensors files with the same names; one of each file is in memory at a time."""
+    for name in tensor_names(files[0]):
+        yield name, mean_tensor([read_tensor(file, name) for file in files])
 
 
 def mean_tensor(tensors: list[Any]) -> Any:
     """Mean in float64, in the tensors' own type; of integers (counters), which have no mean, the first."""
     first = tensors[0]
-    if not first.is_floating_point():
+    if len(tensors) == 1 or not first.is_floating_point():
         return first
     total: Any = sum(tensor.double() for tensor in tensors)
     return (total / len(tensors)).to(first.dtype)
-
-
-def tensor_bytes(tensors: dict[str, Any], metadata: dict[str, str] | None = None) -> bytes:
-    """Safetensors of tensors from whatever device. As bytes, since `save_file` renames a file of its own over a temp file, unsynced."""
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
 
 
 def write_nemo(model: Any, target: Path, name: str) -> CheckpointRef:

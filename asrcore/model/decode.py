@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from asrcore.manifest import Row, kept_rows
 from asrcore.model.restore import prompt_slots
 from asrcore.model.stream import Decoded, StreamingDecoder, StreamItem
 from asrcore.requests import Hypothesis, PromptMode
+from asrcore.score import segments
 from asrcore.score.hypotheses import hypothesis_of
 
 
@@ -74,14 +75,21 @@ def stream_items(rows: Sequence[Row], slots: Sequence[int]) -> list[StreamItem]:
 
 
 def row_slots(model: Any, rows: Sequence[Row], manifest: Path, prompt_mode: PromptMode) -> list[int]:
-    """Prompt slot of each row. Raises `unknown_tag` with every line whose tag the checkpoint does not have (trap 3.3)."""
+    """Prompt slot of each row. Raises `unknown_tag` with every line that names a locale the checkpoint does not have (trap 3.3), as its `target_lang`
+    or as one of several languages."""
     slots = prompt_slots(model)
     unknown = [
-        Problem(code="unknown_tag", message=f"target_lang {clean_text(row.utterance.target_lang, 20)!r} is not in the checkpoint's dictionary.",
+        Problem(code="unknown_tag", message=f"{field} {clean_text(tag, 20)!r} is not in the checkpoint's dictionary.",
                 file=str(manifest), line=row.line, fix="correct the tag; validate_language_tags names the nearest one.")
-        for row in rows if row.utterance.target_lang not in slots
+        for row in rows for field, tag in _named(row) if tag not in slots
     ]  # fmt: skip
     if unknown:
-        raise NotReadyError("unknown_tag", f"{len(unknown)} rows have a tag that the checkpoint does not know.",
+        raise NotReadyError("unknown_tag", f"{len({p.line for p in unknown})} rows have a tag that the checkpoint does not know.",
                             next_step="call validate_language_tags on this manifest.", problems=unknown)  # fmt: skip
     return [slots[AUTO] if prompt_mode == "auto" else slots[row.utterance.target_lang] for row in rows]
+
+
+def _named(row: Row) -> Iterator[tuple[str, str]]:
+    """Every locale that a row names, with the field."""
+    yield "target_lang", row.utterance.target_lang
+    yield from ((segments.FIELD, tag) for tag in segments.spoken(row.utterance.free_fields()))

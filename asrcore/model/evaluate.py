@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from statistics import median
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from asrcore import io
 from asrcore.errors import NotReadyError, clean_text
@@ -26,9 +26,9 @@ from asrcore.manifest import kept_rows
 from asrcore.model.decode import row_slots, transcribe_rows
 from asrcore.model.fast import FastDecoder
 from asrcore.model.parity import check_parity, sample_size
-from asrcore.model.restore import restore
+from asrcore.model.restore import fastest_device, restore
 from asrcore.model.stream import StepTimes, StreamingDecoder
-from asrcore.requests import ChunkTimes, EvalCell, EvalRequest, EvalResult, Hypothesis, ManifestRef, Parity, PromptMode
+from asrcore.requests import ChunkTimes, EvalCell, EvalRequest, EvalResult, EvalSubject, Hypothesis, ManifestRef, Parity, PromptMode
 from asrcore.results import Frozen
 from asrcore.score.cell import score_hypotheses
 from asrcore.score.hypotheses import hypothesis_of, read_hypotheses, write_hypotheses
@@ -63,6 +63,8 @@ class PassFacts(Frozen):
     engine: EngineName
     parity: Parity | None = None
     chunk_times: ChunkTimes | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Of that attempt, which need not be those of the process that scores; empty in passes of earlier versions."""
 
 
 class Finished:
@@ -94,10 +96,13 @@ class Finished:
 
 
 class Evaluation:
-    """One request at work: the rows of its sets, the model once it is needed, and the files of the passes."""
+    """One checkpoint of a request at work: the rows of its sets, the model once it is needed, and the files of the passes.
 
-    def __init__(self, request: EvalRequest, reporter: Reporter) -> None:
-        self.request, self.reporter = request, reporter
+    `before` and `behind` count the checkpoints of the request on either side, for the progress.
+    """
+
+    def __init__(self, request: EvalRequest, reporter: Reporter, before: int = 0, behind: int = 0) -> None:
+        self.request, self.reporter, self.before, self.behind = request, reporter, before, behind
         # All that can be wrong with sets, terms and fields is said before the model is loaded: a bad line must not cost an evaluation.
         self.rows = {one.path: kept_rows(Path(one.path)) for one in request.sets}
         for rows in self.rows.values() if request.slice_by else ():
@@ -108,7 +113,7 @@ class Evaluation:
 
     @cached_property
     def model(self) -> Any:
-        return restore(Path(self.request.checkpoint.path))
+        return restore(Path(self.request.checkpoint.path), device=fastest_device())
 
     def cells(self) -> tuple[EvalCell, ...]:
         return tuple(self._cell(number, one) for number, one in enumerate(self.passes))
@@ -152,7 +157,9 @@ class Evaluation:
             report(hypothesis)
 
         transcribe_rows(self.model, decoder, [rows[n] for n in left], [slots[n] for n in left], keep)
-        facts = PassFacts(seconds=time.monotonic() - started, audio_seconds=sum(rows[n].utterance.duration for n in left), engine=engine)
+        facts = PassFacts(
+            seconds=time.monotonic() - started, audio_seconds=sum(rows[n].utterance.duration for n in left), engine=engine, versions=versions(self.model),
+        )  # fmt: skip
         hypotheses = finished.complete([row.line for row in rows])
         if isinstance(decoder, StreamingDecoder):
             return facts.model_copy(update={"chunk_times": chunk_times(decoder.times, hypotheses)})
@@ -162,12 +169,11 @@ class Evaluation:
 
     def _progress(self, number: int, one: Pass, what: str, total: int, before: int = 0) -> Callable[[Hypothesis], None]:
         done = itertools.count(before + 1)
+        start, end = self.before * len(self.passes) + number, (self.before + 1 + self.behind) * len(self.passes)
 
         def report(_: Hypothesis) -> None:
             self.reporter.stop_if_asked()
-            self.reporter.event(
-                "evaluate", number * 1000 + round(1000 * next(done) / total), len(self.passes) * 1000, f"{one.label}, {what}"
-            )
+            self.reporter.event("evaluate", start * 1000 + round(1000 * next(done) / total), end * 1000, f"{one.label}, {what}")
 
         return report
 
@@ -181,14 +187,18 @@ class Evaluation:
             **dict(scores), eval_id=eval_id(request, one, facts.engine), checkpoint=request.checkpoint, set=one.set,
             att_context=one.att_context, latency_ms=latency_ms(one.att_context), prompt_mode=one.mode,
             rtfx=round(facts.audio_seconds / max(facts.seconds, 1e-6), 1), engine=ENGINES[facts.engine], batch_size=request.batch_size,
-            hypotheses=str(file), versions=versions(), parity=facts.parity, chunk_times=facts.chunk_times,
+            hypotheses=str(file), versions=facts.versions, parity=facts.parity, chunk_times=facts.chunk_times,
         )  # fmt: skip
 
 
 def run(request: EvalRequest, reporter: Reporter) -> EvalResult:
     started = time.monotonic()
-    cells = Evaluation(request, reporter).cells()
-    return EvalResult(cells=cells, seconds=round(time.monotonic() - started, 2))
+    subjects = (EvalSubject(checkpoint=request.checkpoint, out=request.out), *request.more)
+    cells: list[EvalCell] = []
+    for number, one in enumerate(subjects):  # each lets go of its model before the next one is opened
+        part = request.model_copy(update={"checkpoint": one.checkpoint, "out": one.out, "more": ()})
+        cells += Evaluation(part, reporter, number, len(subjects) - number - 1).cells()
+    return EvalResult(cells=tuple(cells), seconds=round(time.monotonic() - started, 2))
 
 
 def decode_id(request: EvalRequest, one: Pass, engine: EngineName) -> str:
@@ -205,23 +215,34 @@ def eval_id(request: EvalRequest, one: Pass, engine: EngineName) -> str:
 
 
 def chunk_times(times: StepTimes, hypotheses: Sequence[Hypothesis]) -> ChunkTimes | None:
-    """Percentiles of chunk steps; None when no utterance was long enough for a chunk."""
+    """Percentiles of chunk steps, of last steps and of first partials; None when no utterance was long enough for a chunk."""
     if not times.steps:
         return None
-    p50, p95, p99 = (round(1000 * float(q), 2) for q in np.percentile(times.steps, (50, 95, 99)))
+    p50, p95, p99 = percentiles_ms(times.steps)
+    last50, last95, last99 = percentiles_ms(times.last or times.steps)
     partials = [h.first_partial_s for h in hypotheses if h.first_partial_s is not None]
+    first50, first95, first99 = percentiles_ms(partials) if partials else (None, None, None)
     return ChunkTimes(
-        chunks=len(times.steps), p50_ms=p50, p95_ms=p95, p99_ms=p99, last_chunk_p50_ms=round(1000 * median(times.last or times.steps), 2),
-        first_partial_ms_p50=round(1000 * median(partials)) if partials else None,
+        chunks=len(times.steps), p50_ms=p50, p95_ms=p95, p99_ms=p99, last_chunk_p50_ms=last50, last_chunk_p95_ms=last95, last_chunk_p99_ms=last99,
+        first_partial_ms_p50=first50, first_partial_ms_p95=first95, first_partial_ms_p99=first99,
     )  # fmt: skip
 
 
-def versions() -> dict[str, str]:
-    """Versions and settings that can change a transcript."""
-    cuda = torch.cuda.is_available()
+def percentiles_ms(seconds: Sequence[float]) -> tuple[float, float, float]:
+    """Median, 95th and 99th percentile in milliseconds, interpolated between neighbours."""
+    p50, p95, p99 = (round(1000 * float(q), 2) for q in np.percentile(seconds, (50, 95, 99)))
+    return p50, p95, p99
+
+
+def versions(model: Any) -> dict[str, str]:
+    """Versions and settings that can change a transcript or its time. `tf32`: kinds of operation whose factors the GPU rounds to 10 bits."""
+    weights = next(model.parameters())
+    gpu = weights.device.type == "cuda"
+    kinds = (("matmul", torch.backends.cuda.matmul.allow_tf32), ("convolution", torch.backends.cudnn.allow_tf32))
     return {
-        "nemo_toolkit": importlib.metadata.version("nemo_toolkit"), "torch": torch.__version__, "dtype": "float32",
-        "device": torch.cuda.get_device_name() if cuda else "cpu", "tf32": str(cuda and torch.backends.cuda.matmul.allow_tf32).lower(),
+        "nemo_toolkit": importlib.metadata.version("nemo_toolkit"), "torch": torch.__version__, "dtype": str(weights.dtype).removeprefix("torch."),
+        "threads": str(torch.get_num_threads()), "device": torch.cuda.get_device_name(weights.device) if gpu else weights.device.type,
+        "tf32": " and ".join(name for name, on in kinds if gpu and on) or "off",
     }  # fmt: skip
 
 

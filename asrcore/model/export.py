@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from asrcore import io
-from asrcore.errors import EnvironmentFault, UsageError
+from asrcore.checkpoint import require_known_contexts
+from asrcore.errors import EnvironmentFault
 from asrcore.export_requests import ExportCheck
 from asrcore.fingerprint import SUMS, check_ref, require_unchanged
 from asrcore.jobs.child import Reporter, main
 from asrcore.model import export_nemo
 from asrcore.model.export_card import card
-from asrcore.model.export_sherpa import MODULE
+from asrcore.model.export_recipes import recipes
+from asrcore.model.export_sherpa import MODULE, folder_name
 from asrcore.model.export_smoke import Smoke, prepare
 from asrcore.model.restore import prompt_slots, restore
 from asrcore.requests import ExportRequest, ExportResult
@@ -33,14 +35,14 @@ STAGES = 4
 
 
 def run(request: ExportRequest, reporter: Reporter) -> ExportResult:
-    """Raises `fingerprint_mismatch`, `disk_full`, `export_extra_missing`, `left_context_untrained`, and what `prepare`, `write` and `verify` raise."""
+    """Raises `fingerprint_mismatch`, `disk_full`, `export_extra_missing`, `att_context_untrained`, and what `prepare`, `write` and `verify` raise."""
     out, source = Path(request.out), Path(request.checkpoint.path)
     require_unchanged(check_ref(request.checkpoint), next_step="put the original checkpoint back and call export_model again.")
     require_packages(request)
+    require_known_contexts(source, request.att_contexts)
     io.require_disk(out.parent, needed_bytes(source.stat().st_size, request))
     reporter.event("export", 0, STAGES, "decode with the source checkpoint")
     model = restore(source)
-    require_left_context(model, request)
     smoke = prepare(model, request)
     with io.atomic_folder(out) as part:
         reporter.event("export", 1, STAGES, "write the artefact")
@@ -50,6 +52,8 @@ def run(request: ExportRequest, reporter: Reporter) -> ExportResult:
         reporter.event("export", 3, STAGES, "model card and checksums")
         finished = result_of(request, part, smoke, checks, notes)
         io.write_text(part / "README.md", card(request, finished, prompt_slots(model)))
+        for path, text in recipes(request.target, chunk_metadata(model, request), request.checkpoint.sha256).items():
+            io.write_text(part / path, text)
         io.write_json(part / "export.json", {"result": finished.model_dump(mode="json", exclude={"sha256"}), "provenance": request.provenance})
         sums = write_sums(part)
         if request.target != "nemo":
@@ -88,6 +92,19 @@ def verify(model: Any, part: Path, smoke: Smoke, request: ExportRequest) -> tupl
             return export_onnx_gate.verify(model, part, smoke, request)
 
 
+def chunk_metadata(model: Any, request: ExportRequest) -> dict[str, dict[str, str]]:
+    """Chunk folder -> what its encoder says of itself; only onnx has them."""
+    if request.target != "onnx":
+        return {}
+    from asrcore.model import export_onnx
+
+    found: dict[str, dict[str, str]] = {}
+    for context in request.att_contexts:
+        model.encoder.set_default_att_context_size(list(context))
+        found[folder_name(context)] = export_onnx.metadata(model, context, request)
+    return found
+
+
 def needed_bytes(checkpoint: int, request: ExportRequest) -> int:
     """Free disk that the target needs at most while it is made, from the size of the `.nemo` (its weights are float32, and so are ours)."""
     if request.target != "onnx":
@@ -98,21 +115,11 @@ def needed_bytes(checkpoint: int, request: ExportRequest) -> int:
 
 def require_packages(request: ExportRequest) -> None:
     """Raises `export_extra_missing` before anything heavy is done."""
-    needed = ("onnx", "onnxruntime", *([MODULE] if request.sherpa_onnx else [])) if request.target == "onnx" else ()
+    needed = ("onnx", "onnxruntime", *([MODULE] if request.sherpa_utterances else [])) if request.target == "onnx" else ()
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise EnvironmentFault("export_extra_missing", f"the target onnx needs {' and '.join(missing)}, which are not installed.",
                                next_step='pip install "asrtune[export]", then call export_model again.')  # fmt: skip
-
-
-def require_left_context(model: Any, request: ExportRequest) -> None:
-    """All contexts have the left context that the checkpoint was trained with; older exports of this family elsewhere used 70 and were wrong."""
-    contexts = model.cfg.encoder.att_context_size
-    trained = int(contexts[0][0] if not isinstance(contexts[0], int) else contexts[0])
-    wrong = [list(context) for context in request.att_contexts if context[0] != trained]
-    if wrong:
-        raise UsageError("left_context_untrained", f"att_context_sizes {wrong} have another left context than the checkpoint's {trained}.",
-                         next_step=f"call export_model with left context {trained} in all att_context_sizes.")  # fmt: skip
 
 
 def result_of(request: ExportRequest, part: Path, smoke: Smoke, checks: Sequence[ExportCheck], notes: Sequence[str]) -> ExportResult:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from asrcore.checkpoint import HUB_BASE
 from asrcore.export_requests import CardFacts, CardRate, ExportResult
 from asrcore.locales import TIERED, TIERS, latency_ms
-from asrcore.model.export_sherpa import HEAD_S, TAIL_S, folder_name
+from asrcore.model.export_snippets import SNIPPETS
 from asrcore.requests import ExportRequest
 
 LICENCE = "OpenMDW-1.1"
@@ -166,93 +166,9 @@ def _limits(request: ExportRequest, facts: CardFacts, result: ExportResult) -> s
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
-def _nemo(request: ExportRequest, tag: str) -> str:
-    return f"""## Run it
-
-```sh
-pip install asrtune
-asrtune transcribe model.nemo clips/ --language {tag} --att-context-size {_context(request)} --wait
-```
-
-```python
-from nemo.collections.asr.models import ASRModel
-
-model = ASRModel.restore_from("model.nemo", map_location="cpu").eval()
-print(dict(model.cfg.asrtune.provenance))
-```
-
-NeMo 3.0 sets one prompt on the whole model and decodes without one when it was forgotten; asrtune's decoder takes a prompt for each stream."""
-
-
-def _transformers(request: ExportRequest, tag: str) -> str:
-    return f"""## Run it
-
-```sh
-pip install "transformers>=5.13" torch soundfile
-```
-
-```python
-import soundfile
-from transformers import AutoProcessor, Nemotron3_5AsrForRNNT
-
-processor = AutoProcessor.from_pretrained(".")
-model = Nemotron3_5AsrForRNNT.from_pretrained(".").eval()
-processor.set_num_lookahead_tokens({request.att_contexts[0][1]})  # {latency_ms(request.att_contexts[0])} ms chunks; also proven: {[right for _, right in request.att_contexts]}
-audio, rate = soundfile.read("clip.wav", dtype="float32")  # 16 kHz, mono
-inputs = processor(audio, sampling_rate=rate, language="{tag}")
-sequences = model.generate(**inputs).sequences
-print(processor.batch_decode(sequences, skip_special_tokens=True)[0])
-```
-
-With `language="auto"` the model finds the language. Its tag is among the tokens:
-
-```python
-inputs = processor(audio, sampling_rate=rate, language="auto")
-pieces = processor.tokenizer.convert_ids_to_tokens(model.generate(**inputs).sequences[0])
-print([piece for piece in pieces if piece.startswith("<") and "-" in piece])
-```"""
-
-
-def _onnx(request: ExportRequest, tag: str) -> str:
-    folder = folder_name(request.att_contexts[0])
-    return f"""## Run it
-
-One folder a chunk size, each complete in itself: {', '.join(f'`{folder_name(context)}`' for context in request.att_contexts)}.
-
-```sh
-pip install sherpa-onnx soundfile numpy
-```
-
-```python
-import numpy, sherpa_onnx, soundfile
-
-folder = "{folder}"
-recognizer = sherpa_onnx.OnlineRecognizer.from_transducer(
-    tokens=f"{{folder}}/tokens.txt", encoder=f"{{folder}}/encoder.onnx", decoder=f"{{folder}}/decoder.onnx", joiner=f"{{folder}}/joiner.onnx")
-audio, rate = soundfile.read("clip.wav", dtype="float32")  # mono
-head, tail = (numpy.zeros(int(seconds * rate), "float32") for seconds in ({HEAD_S}, {latency_ms(request.att_contexts[0]) / 1000 + TAIL_S:.2f}))
-stream = recognizer.create_stream()
-stream.set_option("language", "{tag}")  # "auto" lets the model find it
-stream.accept_waveform(rate, numpy.concatenate([head, audio, tail]))
-stream.input_finished()
-while recognizer.is_ready(stream):
-    recognizer.decode_stream(stream)
-print(recognizer.get_result(stream))
-```
-
-The silence is needed: sherpa-onnx drops the first {HEAD_S:g} s of a stream and waits for a whole chunk at its end. It takes language tags out of the text."""
-
-
-SNIPPETS = {"nemo": _nemo, "transformers": _transformers, "onnx": _onnx}
-
-
 def _example_tag(facts: CardFacts, result: ExportResult) -> str:
     target = next((one.locales[0] for one in facts.scores if one.role == "target" and one.locales), None)
     return target or (result.locales[0] if result.locales else "auto")
-
-
-def _context(request: ExportRequest) -> str:
-    return ",".join(map(str, request.att_contexts[0]))
 
 
 def _unit(rate: CardRate) -> str:

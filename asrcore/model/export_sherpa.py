@@ -1,8 +1,7 @@
 """sherpa-onnx (k2-fsa, the wheel `sherpa-onnx`) on an exported chunk folder: from audio to text with its own features and its own loop.
 
 Tried with 2.0.1. It starts with a whole window, so two encoder frames (160 ms) never come out, and leaves a tail that fills none: silence goes in
-front and behind. A checkpoint that was never trained with silence in front may fail on it: then its graphs are right and its use here is not
-(the embedded base did: docs/concepts/export.md). Language tags are taken out of its texts.
+front and behind. What is in front is not heard by our graphs (`export_onnx`). Language tags are taken out of its texts.
 """
 
 from __future__ import annotations

@@ -46,9 +46,8 @@ class Case:
     row: Row | None = None
     """The manifest row of a case with its own tag."""
 
-    @property
-    def item(self) -> StreamItem:
-        return StreamItem(0, lambda: self.audio, self.slot, len(self.audio) / MODEL_RATE)
+    def item(self, key: int = 0) -> StreamItem:
+        return StreamItem(key, lambda: self.audio, self.slot, len(self.audio) / MODEL_RATE)
 
 
 @dataclass(frozen=True)
@@ -93,14 +92,8 @@ def prepare(model: Any, request: ExportRequest) -> Smoke:
 
 def smoke_cases(model: Any, request: ExportRequest) -> tuple[Case, ...]:
     """The cases of a request. Raises `unknown_tag`, `smoke_empty`, and `smoke_too_narrow` for targets other than `nemo`."""
-    manifests = [Path(ref.path) for ref in (request.smoke, *request.extra_smoke)]
-    rows = [(path, row) for path in manifests for row in kept_rows(path)]
-    if not rows:
-        raise NotReadyError("smoke_empty", "the smoke manifests have no utterance that is not marked _skipme.",
-                            next_step="name a manifest with utterances as smoke_manifest and call export_model again.")  # fmt: skip
-    chosen = in_turn(rows, request.smoke_utterances)
-    slots = [row_slots(model, [row], path, "langID")[0] for path, row in chosen]
-    own = {row.utterance.target_lang for (_, row), slot in zip(chosen, slots, strict=True) if slot != 0}
+    clips = clip_cases(model, request, request.smoke_utterances)
+    own = {clip.tag for clip in clips if clip.slot != 0}
     if request.target != "nemo" and len(own) < MIN_LOCALES:
         raise NotReadyError(
             "smoke_too_narrow", f"the smoke utterances have {len(own)} locales other than the one of prompt slot 0; {MIN_LOCALES} are needed, since a "
@@ -108,14 +101,22 @@ def smoke_cases(model: Any, request: ExportRequest) -> tuple[Case, ...]:
             next_step="name manifests of more locales in extra_smoke_manifests (a guard set will do) and call export_model again.",
         )  # fmt: skip
     auto = prompt_slots(model)[AUTO]
-    cases: list[Case] = []
-    for number, ((_, row), slot) in enumerate(zip(chosen, slots, strict=True)):
-        audio = stream_items([row], [slot])[0].audio()
-        name = f"clip {number}"
-        cases += [Case(name, audio, row.utterance.target_lang, slot, row), Case(in_auto(name), audio, AUTO, auto)]
-    clips = [case.audio for case in cases if case.row is not None]
-    cases.append(Case("long", _joined(clips), cases[0].tag, cases[0].slot))
-    return tuple(cases)
+    both = [one for clip in clips for one in (clip, Case(in_auto(clip.name), clip.audio, AUTO, auto))]
+    return *both, Case("long", _joined([clip.audio for clip in clips]), clips[0].tag, clips[0].slot)
+
+
+def clip_cases(model: Any, request: ExportRequest, count: int) -> tuple[Case, ...]:
+    """Up to `count` utterances of the smoke manifests with their own tags, locales in turn. Raises `unknown_tag`, `smoke_empty`."""
+    manifests = [Path(ref.path) for ref in (request.smoke, *request.extra_smoke)]
+    chosen = in_turn([(path, row) for path in manifests for row in kept_rows(path)], count)
+    if not chosen:
+        raise NotReadyError("smoke_empty", "the smoke manifests have no utterance that is not marked _skipme.",
+                            next_step="name a manifest with utterances as smoke_manifest and call export_model again.")  # fmt: skip
+    slots = [row_slots(model, [row], path, "langID")[0] for path, row in chosen]
+    items = stream_items([row for _, row in chosen], slots)
+    return tuple(
+        Case(f"clip {number}", item.audio(), row.utterance.target_lang, item.slot, row) for number, ((_, row), item) in enumerate(zip(chosen, items, strict=True))
+    )
 
 
 def in_turn(rows: Sequence[tuple[Path, Row]], count: int) -> list[tuple[Path, Row]]:
@@ -129,7 +130,7 @@ def in_turn(rows: Sequence[tuple[Path, Row]], count: int) -> list[tuple[Path, Ro
 
 def decode_case(model: Any, case: Case, context: Context) -> Decoded:
     """The exact engine at batch size 1."""
-    return StreamingDecoder(model, context, batch_size=1).decode([case.item])[0]
+    return StreamingDecoder(model, context, batch_size=1).decode([case.item()])[0]
 
 
 def one_pass(model: Any, case: Case, context: Context) -> tuple[torch.Tensor, tuple[int, ...]]:

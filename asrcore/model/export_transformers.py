@@ -56,8 +56,12 @@ def write(model: Any, folder: Path, request: ExportRequest) -> None:
 
 def verify(model: Any, folder: Path, smoke: Smoke) -> tuple[ExportCheck, ...]:
     """Loads the folder as a user would: same weights and settings, same encoder frames, same words. Raises `export_not_identical`."""
-    processor: Any = AutoProcessor.from_pretrained(str(folder))
-    loaded: Any = Nemotron3_5AsrForRNNT.from_pretrained(str(folder)).eval()
+    try:
+        processor: Any = AutoProcessor.from_pretrained(str(folder))
+        loaded: Any = Nemotron3_5AsrForRNNT.from_pretrained(str(folder)).eval()
+    except Exception as error:  # safetensors raises a class of its own that derives from Exception only
+        refuse("transformers", [f"the finished folder cannot be opened ({type(error).__name__})"])
+        raise
     library = runtime("transformers")
     ours = convert(model)
     differences = [f"tensor {name} differs" for name in differing(ours.state_dict(), loaded.state_dict())]

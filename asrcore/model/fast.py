@@ -21,8 +21,10 @@ from asrcore.model.stream import HOP_S, Chunk, Decoded, GreedyState, StreamItem,
 class FastDecoder:
     """Decodes whole utterances at one att_context_size. Same `decode` as `StreamingDecoder`; batches hold utterances of like duration."""
 
-    def __init__(self, model: Any, att_context: tuple[int, int], batch_size: int = 16) -> None:
+    def __init__(self, model: Any, att_context: tuple[int, int], batch_size: int = 16, *, pause_s: float | None = None) -> None:
+        """`pause_s`: see `GreedyState`."""
         self.model = model
+        self.pause_s = pause_s
         self.batch_size = batch_size
         self.chunk_frames = att_context[1] + 1
         model.encoder.set_default_att_context_size(list(att_context))
@@ -79,7 +81,9 @@ class FastDecoder:
             encoded, lengths = self.encode([features[row] for row in spoken], [schedules[row] for row in spoken])
             device = encoded.device
             slots = torch.tensor([batch[row].slot for row in spoken], device=device)
-            greedy = GreedyState(self.model, len(spoken), device)
+            greedy = GreedyState(self.model, len(spoken), device, self.pause_s)
+            for place, row in enumerate(spoken):
+                greedy.reset(place, batch[row].boost)
             emitted = greedy.advance(apply_prompt(self.model, encoded, slots), lengths, torch.arange(len(spoken), device=device))
             for row, tokens in zip(spoken, emitted, strict=True):
                 results[row] = self._decoded(batch[row], tokens, schedules[row])

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from asrcore.errors import ToolFault
+
 _LABEL_PADDING = -30.0
 """Log-probability of padded label positions; they are never on a path, but must stay finite for `cumsum`."""
 
@@ -32,7 +34,12 @@ class CpuRnntLoss(nn.Module):
 
 
 def rnnt_loss(acts: Tensor, labels: Tensor, act_lens: Tensor, label_lens: Tensor, blank: int, fastemit_lambda: float = 0.0) -> Tensor:
-    """See `CpuRnntLoss.forward`. FastEmit (arXiv:2010.11148) scales the gradient through label arcs by (1 + lambda), as NeMo's kernel does."""
+    """See `CpuRnntLoss.forward`. FastEmit (arXiv:2010.11148) scales the gradient through label arcs by (1 + lambda), as NeMo's kernel does.
+
+    More labels than frames are allowed: a transducer may write several in one frame. Raises `loss_input_invalid` for lengths that are not in the tensors,
+    for an utterance of no frames, and for labels that are no token.
+    """
+    _require_sound(acts, labels, act_lens, label_lens, blank)
     label_count = acts.shape[2] - 1
     denominator = torch.logsumexp(acts, dim=-1)
     blank_logp = acts[..., blank] - denominator
@@ -53,3 +60,19 @@ def rnnt_loss(acts: Tensor, labels: Tensor, act_lens: Tensor, label_lens: Tensor
     loss = -total[torch.arange(acts.shape[0], device=acts.device), act_lens.long() - 1, label_lens.long()]
     # NeMo's kernel reports (1 + lambda) times the likelihood when it computes gradients, and the plain one when it does not.
     return loss + fastemit_lambda * loss.detach() if loss.requires_grad else loss
+
+
+def _require_sound(acts: Tensor, labels: Tensor, act_lens: Tensor, label_lens: Tensor, blank: int) -> None:
+    """Indexing would take a length of 0 for the last frame, and the loss would be a number all the same."""
+    _, frames, places, classes = acts.shape
+    inside = torch.arange(labels.shape[1], device=labels.device)[None, :] < label_lens[:, None]
+    wrong = [
+        what for what, bad in (
+            (f"frames are not in 1 to {frames}", (act_lens < 1) | (act_lens > frames)),
+            (f"labels are not in 0 to {places - 1}", (label_lens < 0) | (label_lens > places - 1)),
+            (f"a label is blank or not in 0 to {classes - 1}", (inside & ((labels < 0) | (labels >= classes) | (labels == blank))).any(-1)),
+        ) if bool(bad.any())
+    ]  # fmt: skip
+    if wrong:
+        raise ToolFault("loss_input_invalid", f"the loss cannot be computed: {'; '.join(wrong)}.",
+                        next_step="call inspect_dataset on the sources for empty or damaged rows; then build_shards and plan again.")  # fmt: skip

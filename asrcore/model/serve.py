@@ -22,8 +22,8 @@ from asrcore.captions import PAUSE_S
 from asrcore.errors import AsrtuneError, EnvironmentFault, ErrorView
 from asrcore.model.restore import restore
 from asrcore.model.serve_engine import LiveEngine
-from asrcore.model.stream import Decoded
-from asrcore.model.transcribe import FRAME_S, WORD_START, timed_words
+from asrcore.model.stream import FRAME_S, Decoded
+from asrcore.model.transcribe import WORD_START, timed_words
 from asrcore.serve import wire
 from asrcore.serve.wire import Frames, LiveWord, Update
 

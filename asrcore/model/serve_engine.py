@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from asrcore.audio import MODEL_RATE
+from asrcore.endpoints import SENTENCE_PAUSE_S
 from asrcore.errors import NotReadyError
 from asrcore.model.stream import HOP_S, Stream, StreamingDecoder, groups, next_chunk, shift_of
 from asrcore.serve.pcm import PcmStream, Tail
@@ -69,7 +70,7 @@ class LiveEngine:
         self.model = model
         self.hop, self.reach, self.bands = int(featurizer.hop_length), int(featurizer.win_length) // 2, int(featurizer.nfilt)
         self._lookback = -(-(int(featurizer.n_fft) // 2 + 1) // self.hop)  # one more sample for the pre-emphasis
-        self.decoder = StreamingDecoder(model, next(iter(contexts)), places)
+        self.decoder = StreamingDecoder(model, next(iter(contexts)), places, pause_s=SENTENCE_PAUSE_S)
         self._sizes: dict[Context, tuple[int, int]] = {}
         for context in contexts:
             self._use(context)

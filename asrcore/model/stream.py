@@ -30,6 +30,8 @@ MAX_SYMBOLS = 10
 """Most tokens per 80 ms frame, as in the checkpoint's saved decoding config."""
 HOP_S = 0.01
 """Seconds a mel frame."""
+FRAME_S = 0.08
+"""Seconds an encoder frame."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,13 @@ class Stream:
 class StreamingDecoder:
     """Decodes utterances in streaming mode in a fixed number of places. `decode` runs at the att_context_size that was set last."""
 
-    def __init__(self, model: Any, att_context: tuple[int, int], batch_size: int = 16) -> None:
+    def __init__(self, model: Any, att_context: tuple[int, int], batch_size: int = 16, *, pause_s: float | None = None) -> None:
+        """`pause_s`: see `GreedyState`; None, as in NeMo, for utterances."""
         self.model = model
         self.batch_size = batch_size
         self.device: torch.device = next(model.parameters()).device
         self.use(att_context)
-        self.greedy = GreedyState(model, batch_size, self.device)
+        self.greedy = GreedyState(model, batch_size, self.device, pause_s)
         channel, time, length = model.encoder.get_initial_cache_state(batch_size=batch_size)
         channel = channel.new_zeros(*channel.shape[:3], kept_width(model.encoder))
         self.caches: list[Tensor] = [channel.to(self.device), time.to(self.device), length.to(self.device)]
@@ -257,20 +260,27 @@ class GreedyState:
     """Greedy RNNT search whose prediction-network state outlives a chunk, for a fixed number of places.
 
     The projected prediction output of each place is kept, so a frame that emits blank costs one joint step and no LSTM step.
+
+    `pause_s` ends a sentence for recordings of many: when that long nothing was written after something was, the prediction network begins anew, while the encoder
+    goes on. A model that has heard single utterances in training may write nothing more after the end of one (the embedded base does).
     """
 
-    def __init__(self, model: Any, places: int, device: torch.device) -> None:
+    def __init__(self, model: Any, places: int, device: torch.device, pause_s: float | None = None) -> None:
         self.decoder, self.joint = model.decoder, model.joint
         self.blank = int(model.joint.num_classes_with_blank) - 1
         start, state = self._predict(torch.full((1, 1), self.blank, device=device), None)
         self.start: tuple[Tensor, list[Tensor]] = (start, state)
         self.projected: Tensor = start.repeat(places, 1, 1)
         self.state: list[Tensor] = [s.repeat(1, places, 1) for s in state]
+        self.pause = None if pause_s is None else round(pause_s / FRAME_S)
+        self.quiet: dict[int, int] = {}
+        """Place -> frames without a token since its last one; only with a pause."""
         self.boosts: dict[int, Boost] = {}
         self.boost_states = torch.zeros(places, dtype=torch.long, device=device)
 
     def reset(self, place: int, boost: Boost | None = None) -> None:
         """Puts one place back to the start of an utterance, with the phrases that are boosted in it."""
+        self.quiet.pop(place, None)
         self.boosts.pop(place, None)
         if boost is not None:
             self.boosts[place] = boost
@@ -283,6 +293,7 @@ class GreedyState:
         """Tokens that each row of `encoded` (B, T, D) emits, as (frame within the chunk, token id). `places` (B,) maps rows to states."""
         emitted: list[list[tuple[int, int]]] = [[] for _ in range(encoded.shape[0])]
         frames = self.joint.project_encoder(encoded)
+        ends = (places.tolist(), lengths.tolist()) if self.pause is not None else ((), ())
         for t in range(encoded.shape[1]):
             rows = torch.nonzero(lengths > t).squeeze(1)
             for _ in range(MAX_SYMBOLS):
@@ -304,7 +315,19 @@ class GreedyState:
                     mine[:, where] = new
                 for row, label in zip(rows.tolist(), labels.tolist(), strict=True):
                     emitted[row].append((t, label))
+            if self.pause is not None:
+                self._end_sentences(t, [(place, tokens) for place, length, tokens in zip(*ends, emitted, strict=True) if t < length])
         return emitted
+
+    def _end_sentences(self, t: int, rows: Sequence[tuple[int, Sequence[tuple[int, int]]]]) -> None:
+        """Counts the frames without a token up to frame `t`, for each place with what it emitted, and begins anew where they make a pause."""
+        for place, tokens in rows:
+            if tokens and tokens[-1][0] == t:
+                self.quiet[place] = 0
+            elif place in self.quiet:
+                self.quiet[place] += 1
+                if self.quiet[place] == self.pause:
+                    self.reset(place, self.boosts.get(place))
 
     def _boosted(self, logits: Tensor, labels: Tensor, where: Tensor) -> Tensor:
         """The labels, chosen anew in places with phrases. Streams that share a list are looked up together."""

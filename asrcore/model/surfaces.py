@@ -3,13 +3,15 @@
 The stock script reads `freeze_updates` from the checkpoint, not from its command line (speech_to_text_finetune.py), so a wish to freeze is easily
 ignored without a word. Here the surface is set on the tensors and checked after the smoke steps. LoRA (Hu et al. 2021, arXiv 2106.09685) is the
 peft library's; its adapters exist only while a run trains: every candidate holds plain merged weights, so whatever reads a checkpoint of this
-class reads it (trap 3.26: NeMo's own adapters are skipped, cannot stream or cannot be restored).
+class reads it (trap 3.26: NeMo's own adapters are skipped, cannot stream or cannot be restored; asrcore/model/linear_adapters.py holds the kind that can).
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -17,6 +19,8 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 
 from asrcore.errors import ToolFault
+from asrcore.model.linear_adapters import add_linear_adapters
+from asrcore.model.tensor_file import bytes_of
 from asrcore.requests import split_surface
 
 ABOVE_ENCODER = ("prompt_kernel.", "decoder.", "joint.")
@@ -36,10 +40,13 @@ class Trainable:
 
 
 def select(model: Any, surface: str, seed: int = 0) -> Trainable:
-    """Makes exactly the tensors of `surface` trainable; for `lora:r` adapters are put in, started from `seed`. Raises `surface_empty`."""
+    """Makes exactly the tensors of `surface` trainable; for `lora:r` and `adapter:d` adapters are put in, started from `seed`. Raises `surface_empty`."""
     kind, number = split_surface(surface)
     if kind == "lora":
         return _add_adapters(model, number, seed)
+    if kind == "adapter":
+        added = add_linear_adapters(model, number, seed)
+        return Trainable(_some_of(added, surface), frozenset(added))
     prefixes = _prefixes(model, kind, number)
     parameters: dict[str, Any] = {}
     for name, parameter in model.named_parameters():
@@ -50,14 +57,26 @@ def select(model: Any, surface: str, seed: int = 0) -> Trainable:
     return Trainable(_some_of(parameters, surface), frozenset(parameters))
 
 
-def plain_tensors(model: Any) -> dict[str, Any]:
-    """The state dict of the checkpoint that this model stands for: adapters merged, names as in the base."""
-    adapters = _adapters(model)
-    tensors = {name.replace(".base_layer.", "."): tensor for name, tensor in model.state_dict().items() if ".lora_" not in name}
-    with torch.no_grad():
-        for name, layer in adapters.items():
-            tensors[f"{name}.weight"] = layer.base_layer.weight + layer.get_delta_weight(_ADAPTER)
-    return tensors
+class PlainTensors(Mapping[str, Any]):
+    """The state dict of the checkpoint that this model stands for: adapters merged, names as in the base. A layer is merged when it is asked for, since
+    all of them at once are most of the model again."""
+
+    def __init__(self, model: Any) -> None:
+        self._adapters = {f"{name}.weight": layer for name, layer in _adapters(model).items()}
+        self._tensors = {name.replace(".base_layer.", "."): tensor for name, tensor in model.state_dict().items() if ".lora_" not in name}
+
+    def __getitem__(self, name: str) -> Any:
+        layer = self._adapters.get(name)
+        if layer is None:
+            return self._tensors[name]
+        with torch.no_grad():
+            return layer.base_layer.weight + layer.get_delta_weight(_ADAPTER)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
 
 
 def remove_adapters(model: Any) -> None:
@@ -72,6 +91,10 @@ class Movement:
 
     def __init__(self, model: Any) -> None:
         self.before = _digests(model)
+
+    def start(self, model: Any) -> None:
+        """Takes in the tensors that a surface brought with it (linear adapters), as they are now."""
+        self.before = _digests(model, known=self.before)
 
     def check(self, model: Any, moves: frozenset[str]) -> None:
         """Raises `surface_not_moved` or `surface_leaked`, naming up to three tensors, unless exactly the tensors of `moves` differ."""
@@ -125,11 +148,10 @@ def _some(names: set[str] | frozenset[str]) -> str:
     return ", ".join(sorted(names)[:3])
 
 
-def _digests(model: Any) -> dict[str, str]:
-    return {name: _digest(tensor) for name, tensor in plain_tensors(model).items()}
+def _digests(model: Any, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    tensors = PlainTensors(model)
+    return {name: known.get(name) or _digest(tensors[name]) for name in tensors}
 
 
 def _digest(tensor: torch.Tensor) -> str:
-    # As bytes: numpy has no bfloat16.
-    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+    return hashlib.blake2b(bytes_of(tensor), digest_size=16).hexdigest()

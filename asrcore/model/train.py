@@ -8,6 +8,7 @@ SIGTERM saves a state; the next attempt with the same request goes on from it (a
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from asrcore.errors import NotReadyError, ToolFault
 from asrcore.fingerprint import check_ref, check_shards, require_unchanged
 from asrcore.jobs.child import LOGGERS, Reporter, Stopped, main
 from asrcore.model.candidates import CandidateStore, dev_error_rate, write_nemo
+from asrcore.model.linear_adapters import write_adapters
 from asrcore.model.loader import batches
 from asrcore.model.restore import prompt_slots, restore
 from asrcore.model.surfaces import Movement, remove_adapters, select
@@ -26,6 +28,7 @@ from asrcore.model.train_ranks import Ranks, keep_apart
 from asrcore.model.train_state import Kept, load_state, save_state
 from asrcore.requests import Averaged, Candidate, Consumed, TrainRequest, TrainResult
 
+CONSUMED = "consumed.jsonl"
 EVENT_SECONDS = 1.0
 """Least time between two progress events of a stage."""
 
@@ -62,6 +65,7 @@ class FineTune:
         self.movement = Movement(self.model)
         io.require_disk(self.out, _disk_need(self.model, averaged=request.ema_decay > 0))
         self.surface = select(self.model, request.surface, request.seed)
+        self.movement.start(self.model)
         self.trainable = self.surface.parameters
         self.loop = Loop(self.model, request, self.trainable, ranks)
         self.kept = Kept(self.trainable, self.loop.optimiser, self.loop.average.tensors)
@@ -92,11 +96,13 @@ class FineTune:
 
     def finish(self, consumed: tuple[Consumed, ...]) -> TrainResult:
         best = self.store.best()
+        self.loop.release()
         remove_adapters(self.model)
         averaged = self.average(best)
         if not (averaged and averaged.kept):
             self.store.load(self.model, (best,))
         checkpoint = write_nemo(self.model, self.out / "best.nemo", self.request.run_id)
+        write_adapters(self.model, self.out)
         counters = self.loop.counters
         assert counters.base_dev_wer is not None
         self.reporter.event("train", counters.step, self.request.max_steps, f"best candidate: step {best.step}",
@@ -124,6 +130,7 @@ class FineTune:
             if step >= smoke and not self.loop.counters.smoke_passed:
                 self.movement.check(self.model, self.surface.moves)
                 self.loop.counters = self.loop.counters.model_copy(update={"smoke_passed": True})
+                self.save()  # a state that cannot be written must show now and not at the first candidate
             if self._is_candidate(step):
                 self.save()
                 self.candidate()
@@ -132,6 +139,7 @@ class FineTune:
         step = self.loop.counters.step
         with self.loop.average.in_place():
             self.ranks.first(lambda: self.store.add(self.model, step, self.score(f"step {step}"), self.loop.counters.loss))
+        self.ranks.first(self.note_consumed)
 
     def average(self, best: Candidate) -> Averaged | None:
         """Leaves the mean of the best candidates in the model and scores it (Wortsman et al. 2022, model soups, arXiv 2203.05482)."""
@@ -165,10 +173,26 @@ class FineTune:
             utterances_per_s=sum(now.utterances.values()) / max(now.train_seconds, 1e-6), audio_hours_per_hour=audio / max(now.train_seconds, 1e-6),
         )  # fmt: skip
 
+    def note_consumed(self) -> None:
+        """What each source gave so far, as a line of the run's `consumed.jsonl`; its replay share is a metric of the job."""
+        found, step = self.consumed_so_far(), self.loop.counters.step
+        io.append_line(self.out / CONSUMED, json.dumps({"step": step, "sources": [one.model_dump() for one in found]}))
+        replay, audio = (sum(one.seconds for one in found if one.role in roles) for roles in (("replay",), ("train", "replay")))
+        self._event("what the sources gave so far", replay_share=replay / max(audio, 1e-6))
+
     def consumed(self) -> tuple[Consumed, ...]:
-        """What each source gave to steps that moved weights. Raises `replay_not_consumed` for a source with nothing (trap 3.13)."""
+        """What each source gave to the whole run. Raises `replay_not_consumed` for a source with nothing (trap 3.13)."""
+        found = self.consumed_so_far()
+        unused = [c.source for c in found if not c.utterances]
+        if unused:
+            raise ToolFault("replay_not_consumed", f"no utterance of {', '.join(unused)} reached a training step in {self.loop.counters.step} steps.",
+                            next_step="build_shards with a larger replay_share, or plan_finetune with more max_steps.")  # fmt: skip
+        return found
+
+    def consumed_so_far(self) -> tuple[Consumed, ...]:
+        """What each source gave to steps that moved weights."""
         now = self.loop.counters
-        found = tuple(
+        return tuple(
             Consumed(
                 source=source.name, role=source.role, utterances=now.utterances.get(source.name, 0),
                 seconds=round(sum(now.seconds.get(source.name, {}).values()), 2),
@@ -176,11 +200,6 @@ class FineTune:
             )
             for source in self.request.shards.sources
         )  # fmt: skip
-        unused = [c.source for c in found if not c.utterances]
-        if unused:
-            raise ToolFault("replay_not_consumed", f"no utterance of {', '.join(unused)} reached a training step in {now.step} steps.",
-                            next_step="build_shards with a larger replay_share, or plan_finetune with more max_steps.")  # fmt: skip
-        return found
 
     def save(self) -> None:
         self.ranks.require_same(self.trainable.values())

@@ -1,4 +1,4 @@
-"""Metrics of a run to TensorBoard, Weights & Biases or MLflow, through Lightning's loggers, where `[loggers]` of asrtune.toml asks for it.
+"""Metrics of a run to TensorBoard, Weights & Biases, MLflow or Trackio, through Lightning's loggers, where `[loggers]` of asrtune.toml asks for it.
 
 By default there is no logger and nothing is sent anywhere. The job's `events.jsonl` is the record; these are copies of its numbers, so a
 service that cannot be reached costs its copy and not the run. No hyperparameter, text or path is passed on, only numbers and the run's id.
@@ -19,6 +19,34 @@ EXPERIMENT = "asrtune"
 """Name of the experiment at MLflow."""
 
 
+def trackio_logger(lightning_logger: type[Any], project: str | None, run_id: str) -> Any:
+    """Lightning (2.6) has no logger for Trackio, so here is one. Files on this machine only: no space, no server, and nothing that Trackio samples by itself."""
+    trackio = importlib.import_module("trackio")
+
+    class Trackio(lightning_logger):
+        def __init__(self) -> None:
+            self.run: Any = trackio.init(project=project, name=run_id, resume="allow", embed=False, auto_log_gpu=False, auto_log_cpu=False)
+
+        @property
+        def name(self) -> str | None:
+            return project
+
+        @property
+        def version(self) -> str:
+            return run_id
+
+        def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+            self.run.log(dict(metrics), step=step)
+
+        def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
+            """Numbers of the run only."""
+
+        def finalize(self, status: str) -> None:
+            self.run.finish()
+
+    return Trackio()
+
+
 class MetricLoggers:
     """The loggers of one attempt; a failing one is dropped after one message to `warn`."""
 
@@ -36,6 +64,8 @@ class MetricLoggers:
             makers["wandb"] = lambda loggers: loggers.WandbLogger(project=wanted.wandb, name=run_id, id=run_id, resume="allow", save_dir=str(out))
         if wanted.mlflow is not None:
             makers["mlflow"] = lambda loggers: loggers.MLFlowLogger(experiment_name=EXPERIMENT, run_name=run_id, tracking_uri=wanted.mlflow)
+        if wanted.trackio is not None:
+            makers["trackio"] = lambda loggers: trackio_logger(loggers.Logger, wanted.trackio, run_id)
         missing = [name for name in makers if importlib.util.find_spec(name) is None]
         if missing:
             raise EnvironmentFault("logger_missing", f"[loggers] asks for {', '.join(missing)}, which is not installed.",

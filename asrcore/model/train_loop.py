@@ -12,16 +12,15 @@ import time
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from asrcore.errors import ToolFault
+from asrcore.model import joint_loss
 from asrcore.model.loader import Batch
-from asrcore.model.rnnt_loss import rnnt_loss
 from asrcore.model.train_average import MovingAverage
 from asrcore.model.train_precision import Precision
 from asrcore.model.train_ranks import ALONE, Ranks
 from asrcore.model.train_state import Counters
-from asrcore.requests import TrainRequest
+from asrcore.requests import ModuleRates, TrainRequest
 
 BETAS = (0.9, 0.98)
 LOSS_MEMORY = 0.95
@@ -44,13 +43,23 @@ def smoke_steps(max_steps: int) -> int:
     return min(max_steps, 20, max(3, max_steps // 10))
 
 
+def rate_groups(trainable: dict[str, Any], rates: ModuleRates) -> list[dict[str, Any]]:
+    """Parameter groups of the optimiser, one for each factor on the learning rate; a tensor's module is the first part of its name."""
+    by_factor: dict[float, list[Any]] = {}
+    for name, parameter in trainable.items():
+        factor = next((factor for module, factor in rates.items() if name.startswith(f"{module}.")), 1.0)
+        by_factor.setdefault(factor, []).append(parameter)
+    return [{"params": parameters, "factor": factor} for factor, parameters in by_factor.items()]
+
+
 class Loop:
     """Takes steps and counts. `counters` is what a state saves; the model's weights and the optimiser are the rest."""
 
     def __init__(self, model: Any, request: TrainRequest, trainable: dict[str, Any], ranks: Ranks = ALONE) -> None:
         self.model, self.request, self.trainable, self.ranks = model, request, trainable, ranks
         self.device: torch.device = next(model.parameters()).device
-        self.optimiser = torch.optim.AdamW(trainable.values(), lr=request.peak_lr, betas=BETAS, weight_decay=request.weight_decay)
+        self.optimiser = torch.optim.AdamW(rate_groups(trainable, request.rates), lr=request.peak_lr, betas=BETAS, weight_decay=request.weight_decay,
+                                           fused=self.device.type == "cuda" or None)  # fmt: skip
         self.average = MovingAverage(trainable, request.ema_decay)
         self.precision = Precision.of(self.device)
         self.precision.prepare(model)
@@ -62,8 +71,8 @@ class Loop:
             # NeMo normalises the logits on a CPU; the CPU loss does it itself.
             model.joint.log_softmax = False
         else:
-            # The inner loss object is shared with a fusing joint.
             model.loss._loss.fastemit_lambda = request.fastemit_lambda
+            model.loss.reduction = None  # a value for each utterance: groups of a batch are summed here
 
     def step(self, batch: Batch) -> bool:
         """One optimiser step; False when it was skipped because the loss or the gradient was not finite (trap 3.18). Raises `loss_not_finite`."""
@@ -72,38 +81,32 @@ class Loop:
         self._seed(number)
         rate = learning_rate(number, self.request)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        loss = self.loss(batch) * batch.share
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+            group["lr"] = rate * group["factor"]
+        loss = self.backward(batch)
         self.ranks.sum_gradients(self.trainable.values())
         norm = torch.nn.utils.clip_grad_norm_(self.trainable.values(), self.request.gradient_clip)
-        value = self.ranks.sum(float(loss.detach()))
+        value = self.ranks.sum(float(loss))
         finite = math.isfinite(value) and bool(torch.isfinite(norm))
         if finite:
             self.optimiser.step()
             self.average.update(number)
+        self.optimiser.zero_grad(set_to_none=True)  # not before the next step: dev evals and saves need no gradients in memory
         self._count(batch, value, finite, time.monotonic() - started)
         return finite
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Mean negative log-likelihood per utterance of this rank's rows, in nats."""
-        with self.precision.forward():
-            return self._loss(batch)
-
-    def _loss(self, batch: Batch) -> Tensor:
+    def backward(self, batch: Batch) -> torch.Tensor:
+        """Adds the gradient of the mean negative log-likelihood per utterance of the whole batch, as far as this rank's rows give it; returns that share, in nats."""
         audio, audio_lens, tokens, token_lens, slots = batch.to(self.device)
-        encoded, encoded_lens = self.model.forward(input_signal=audio, input_signal_length=audio_lens, prompt_indices=slots)
-        predicted, target_lens, _ = self.model.decoder(targets=tokens, target_length=token_lens)
-        joint = self.model.joint
-        if self.device.type == "cpu":
-            acts = joint.joint(encoded.transpose(1, 2), predicted.transpose(1, 2)).float()
-            return rnnt_loss(acts, tokens, encoded_lens, token_lens, joint.num_classes_with_blank - 1, self.request.fastemit_lambda).mean()
-        if joint.fuse_loss_wer:
-            return joint(encoder_outputs=encoded, decoder_outputs=predicted, encoder_lengths=encoded_lens,
-                         transcripts=tokens, transcript_lengths=token_lens, compute_wer=False)[0]  # fmt: skip
-        acts = joint(encoder_outputs=encoded, decoder_outputs=predicted)
-        return self.model.loss(log_probs=acts, targets=tokens, input_lengths=encoded_lens, target_lengths=target_lens)
+        with self.precision.forward():
+            encoded, encoded_lens = self.model.forward(input_signal=audio, input_signal_length=audio_lens, prompt_indices=slots)
+            predicted, _, _ = self.model.decoder(targets=tokens, target_length=token_lens)
+        scale = batch.share / len(token_lens)
+        return joint_loss.backward(self.model, (encoded, predicted), (encoded_lens, token_lens), tokens, self.request.fastemit_lambda, scale, self.precision.forward)
+
+    def release(self) -> None:
+        """Gives back what only training needs: moments, and the moving average. No step can follow."""
+        self.optimiser.state.clear()
+        self.average.tensors.clear()
 
     def _seed(self, number: int) -> None:
         """What is random in a step depends on (seed, step, rank) only; exact resume rests on it.

@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from asrcore import io
 from asrcore.errors import NotReadyError, Problem
-from asrcore.model.candidates import tensor_bytes
+from asrcore.model.tensor_file import write_tensors
 from asrcore.requests import TrainRequest
 from asrcore.results import Frozen
 
@@ -76,7 +76,7 @@ def save_state(out: Path, request: TrainRequest, counters: Counters, kept: Kept,
     for index, values in optimiser.state_dict()["state"].items():
         tensors |= {f"{_ADAM}{index}.{key}": value for key, value in values.items()}
     header = Header(fingerprint=Fingerprint.of(request, world_size), counters=counters)
-    io.write_bytes(out / STATE, tensor_bytes(tensors, {_HEADER: header.model_dump_json()}))
+    write_tensors(out / STATE, tensors, {_HEADER: header.model_dump_json()})
 
 
 def load_state(out: Path, request: TrainRequest, kept: Kept, world_size: int = 1) -> Counters | None:

@@ -1,12 +1,13 @@
-"""Child process `python -m asrcore.model.transcribe request.json`: audio files to timed text, streamed as it would be served.
+"""Child process `python -m asrcore.model.transcribe request.json`: audio files to timed text, streamed as it would be served, or fast.
 
-Each file is one stream of the exact engine, however long it is. A file's outputs appear together when it is finished, so a run that was killed
+With the exact engine each file is one stream, however long it is; its captions end at its pauses. The fast engine sees a piece whole, so a file of over half a
+minute is cut in its pauses, and what was said before a cut is not heard after it. A file's outputs appear together when it is finished, so a run that was killed
 goes on with the first file that is not there. Outputs are named by position: a file name is data and names nothing here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,19 @@ from typing import Any
 import numpy as np
 
 from asrcore import captions, io
-from asrcore.audio import Samples, decode, probe
+from asrcore.audio import MODEL_RATE, Samples, decode, probe
 from asrcore.captions import Word
+from asrcore.endpoints import SENTENCE_PAUSE_S, STEP, pieces
 from asrcore.errors import AsrtuneError, NotReadyError, clean_text
 from asrcore.fingerprint import check_ref, require_unchanged
 from asrcore.jobs.child import Reporter, main
 from asrcore.model.boost import make_boost
-from asrcore.model.restore import prompt_slots, restore
-from asrcore.model.stream import Decoded, StreamingDecoder, StreamItem
+from asrcore.model.fast import FastDecoder
+from asrcore.model.restore import fastest_device, prompt_slots, restore
+from asrcore.model.stream import FRAME_S, Decoded, StreamingDecoder, StreamItem
 from asrcore.requests import TranscribeRequest, TranscribeResult, Transcript
 from asrcore.text import LOCALE_TAG
 
-FRAME_S = 0.08
-"""Seconds of an encoder frame."""
 WORD_START = "▁"
 """SentencePiece's mark for a space before a piece."""
 WRITERS = {"srt": captions.srt, "vtt": captions.vtt, "txt": captions.txt}
@@ -42,7 +43,7 @@ def run(request: TranscribeRequest, reporter: Reporter) -> TranscribeResult:
     }
     reporter.event("transcribe", len(done), total)
     if len(done) < total:
-        model = restore(Path(request.checkpoint.path))
+        model = restore(Path(request.checkpoint.path), device=fastest_device())
         slots = prompt_slots(model)
         if request.language not in slots:
             raise NotReadyError("unknown_tag", "the checkpoint has no prompt slot for that language.",
@@ -62,20 +63,39 @@ class _Run:
         self.broken: dict[int, str] = {}
 
     def run(self) -> None:
-        items: list[StreamItem] = []
+        lengths: dict[int, float] = {}
         for number, file in enumerate(self.request.files):
             if number in self.done:
                 continue
             try:
-                seconds = probe(Path(file)).seconds
+                lengths[number] = probe(Path(file)).seconds
             except AsrtuneError as error:
                 self.keep(number, self.failure(number, error.code))
-                continue
-            items.append(StreamItem(number, partial(self.read, number), self.slot, seconds, self.boost))
-        lengths = {item.key: item.seconds for item in items}
-        StreamingDecoder(self.model, self.request.att_context, min(self.request.batch_size, max(1, len(items)))).decode(
-            items, lambda decoded: self.finish(decoded, lengths[decoded.key])
-        )
+        if self.request.engine == "fast":
+            self.run_fast(lengths)
+        else:
+            self.run_exact(lengths)
+
+    def run_exact(self, lengths: Mapping[int, float]) -> None:
+        items = [StreamItem(number, partial(self.read, number), self.slot, seconds, self.boost) for number, seconds in lengths.items()]
+        places = min(self.request.batch_size, max(1, len(items)))
+        decoder = StreamingDecoder(self.model, self.request.att_context, places, pause_s=SENTENCE_PAUSE_S)
+        decoder.decode(items, lambda decoded: self.finish(decoded, lengths[decoded.key]))
+
+    def run_fast(self, lengths: Mapping[int, float]) -> None:
+        """Files are gathered until their pieces fill a batch, so many short ones are as quick as a long one."""
+        decoder = FastDecoder(self.model, self.request.att_context, self.request.batch_size, pause_s=SENTENCE_PAUSE_S)
+        waiting: list[tuple[int, Samples, list[tuple[int, int]]]] = []
+        for number in lengths:
+            samples = self.read(number)
+            waiting.append((number, samples, pieces(samples)))
+            if sum(len(cuts) for _, _, cuts in waiting) >= self.request.batch_size or number == max(lengths):
+                parts = [samples[start:end] for _, samples, cuts in waiting for start, end in cuts]
+                items = [StreamItem(key, partial(np.asarray, part), self.slot, len(part) / MODEL_RATE, self.boost) for key, part in enumerate(parts)]
+                decoded = iter(decoder.decode(items, lambda _: self.reporter.stop_if_asked()))
+                for file, _, cuts in waiting:
+                    self.finish(joined(file, [(start // STEP, next(decoded)) for start, _ in cuts]), lengths[file])
+                waiting = []
 
     def read(self, number: int) -> Samples:
         """Samples of a file. One that breaks off in the middle must not end the others: it is silence here and a failure in `finish`."""
@@ -108,6 +128,11 @@ class _Run:
                     io.write_text(part / f"transcript.{name}", WRITERS[name](transcript.captions))
         self.done[number] = transcript
         self.reporter.event("transcribe", len(self.done), len(self.request.files))
+
+
+def joined(key: int, parts: Sequence[tuple[int, Decoded]]) -> Decoded:
+    """What the pieces of one recording wrote, each with the encoder frame of the recording that it starts at."""
+    return Decoded(key, tuple(token for _, part in parts for token in part.tokens), tuple(start + frame for start, part in parts for frame in part.frames))
 
 
 def folder_of(out: Path, number: int) -> Path:

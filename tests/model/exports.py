@@ -86,5 +86,16 @@ def refused_when_damaged(
     assert list(folder.glob("*out*")) == []
 
 
+def cut(name: str) -> Callable[[Path], None]:
+    """The last third of a file of the artefact is missing, as after a copy that broke off."""
+
+    def damage(folder: Path) -> None:
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[: 2 * len(whole) // 3])
+
+    damage.__name__ = f"cut {name}"
+    return damage
+
+
 def damaged_nemo() -> list[Callable[[Any], None]]:
     return [no_prompt, one_weight, left_70]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile as sf
 
 from asrcore import io
+from asrcore.audio import decode
 from asrcore.checkpoint import embedded_base
 from asrcore.embedded import shipped
 from asrcore.errors import NotReadyError
 from asrcore.jobs.child import Reporter
-from asrcore.manifest import manifest_ref
-from asrcore.requests import CheckpointRef, EvalRequest
+from asrcore.manifest import load_rows, manifest_ref
+from asrcore.requests import CheckpointRef, EvalRequest, EvalSubject
 from tests.model.identity import first_rows
 
 pytestmark = pytest.mark.heavy
@@ -52,11 +57,67 @@ def test_a_pass_is_scored_and_never_decoded_twice(manifests: dict[str, Path], tm
     assert [c.model_dump() for c in again.cells] == [c.model_dump() for c in first.cells]
 
 
-def test_a_row_with_a_tag_the_checkpoint_lacks_is_refused_with_its_line(manifests: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("gpu", "device"), [(True, "cuda"), (False, "cpu")])
+def test_the_model_is_opened_on_the_gpu_where_there_is_one(
+    manifests: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool, device: str
+) -> None:
+    import torch
+
+    from asrcore.model import evaluate
+
+    asked: list[str] = []
+
+    def opened(path: Path, *, device: str) -> Any:
+        asked.append(device)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(evaluate, "restore", opened)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.run(request_for(first_rows(manifests["es-ES_guard_test"], 3), tmp_path / "out"), Reporter(tmp_path))
+    assert asked == [device]
+
+
+def test_one_call_evaluates_several_checkpoints_each_in_its_own_folder(manifests: dict[str, Path], tmp_path: Path) -> None:
+    from asrcore.model import evaluate
+
+    twin = tmp_path / "twin.nemo"
+    twin.write_bytes(embedded_base().read_bytes() + b"\0")  # another digest, the same model
+    other = EvalSubject(checkpoint=CheckpointRef(name="twin", path=str(twin), sha256=io.sha256_file(twin)), out=str(tmp_path / "twin"))
+    request = request_for(first_rows(manifests["es-ES_guard_test"], 3), tmp_path / "out", more=[other.model_dump()])
+    cells = evaluate.run(request, Reporter(tmp_path)).cells
+    assert [cell.checkpoint.name for cell in cells] == ["embedded", "twin"]
+    assert [Path(cell.hypotheses).parents[1].name for cell in cells] == ["out", "twin"]
+    assert cells[0].eval_id != cells[1].eval_id
+    assert cells[0].normalised == cells[1].normalised
+    steps = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+    passed = [event["step"] for event in steps if event["stage"] == "evaluate"]
+    assert passed == sorted(passed)
+    assert passed[-1] == steps[-1]["total"] == 2000
+
+
+def test_versions_are_those_of_the_process_that_decoded(manifests: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from asrcore.model import evaluate
+
+    request = request_for(first_rows(manifests["es-ES_guard_test"], 3), tmp_path / "out")
+    first = evaluate.run(request, Reporter(tmp_path)).cells[0]
+    assert (first.versions["device"], first.versions["dtype"], first.versions["tf32"]) == ("cpu", "float32", "off")
+    monkeypatch.setattr(torch, "__version__", "9.9")
+    again = evaluate.run(request.model_copy(update={"slice_by": ("duration",)}), Reporter(tmp_path)).cells[0]
+    assert again.slices
+    assert again.versions == first.versions
+
+
+@pytest.mark.parametrize("changes", [{"target_lang": "xx-XX", "lang": "xx-XX"}, {"target_langs": ["es-ES", "xx-XX"]}])
+def test_a_row_with_a_tag_the_checkpoint_lacks_is_refused_with_its_line(
+    manifests: dict[str, Path], tmp_path: Path, changes: dict[str, Any]
+) -> None:
     """Trap 3.3: a tag outside the dictionary."""
     from asrcore.model import evaluate
 
-    part = first_rows(manifests["es-ES_guard_test"], 3, target_lang="xx-XX", lang="xx-XX")
+    part = first_rows(manifests["es-ES_guard_test"], 3, **changes)
     with pytest.raises(NotReadyError) as caught:
         evaluate.run(request_for(part, tmp_path / "out"), Reporter(tmp_path))
     assert caught.value.code == "unknown_tag"
@@ -84,6 +145,51 @@ def test_the_language_tag_never_counts_as_a_word(manifests: dict[str, Path], tmp
     assert any("<" in h.raw_text for h in hypotheses), "the base writes tags in auto, else this proves nothing"
     assert not any("<" in h.text for h in hypotheses)
     assert all(h.tag is None or f"<{h.tag}>" in h.raw_text for h in hypotheses)
+
+
+def test_a_change_of_language_within_an_utterance_is_scored_by_the_tags_written_in_auto(manifests: dict[str, Path], tmp_path: Path) -> None:
+    from asrcore.model import evaluate
+    from asrcore.score import read_hypotheses
+
+    pairs = zip(*(load_rows(manifests[f"{locale}_guard_test"])[:3] for locale in ("es-ES", "en-US")), strict=True)
+    lines: list[str] = []
+    for number, (spanish, english) in enumerate(pairs):
+        sound = np.concatenate([decode(spanish.audio), np.zeros(4800, dtype=np.float32), decode(english.audio)])
+        sf.write(tmp_path / f"{number}.wav", sound, 16_000)
+        row = {"audio_filepath": f"{number}.wav", "duration": len(sound) / 16_000, "text": f"{spanish.utterance.text} {english.utterance.text}",
+               "target_lang": "es-ES", "target_langs": ["es-ES", "en-US"], "id": str(number)}  # fmt: skip
+        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    manifest = tmp_path / "switched.json"
+    io.write_text(manifest, "".join(lines))
+    cell = evaluate.run(request_for(manifest, tmp_path / "out", prompt_modes=["auto"]), Reporter(tmp_path)).cells[0]
+    assert cell.segment_tags is not None
+    assert (cell.segment_tags.utterances, cell.segment_tags.segments) == (3, 6)
+    written = [h.raw_text for h in read_hypotheses(Path(cell.hypotheses))]
+    assert any("<es-ES>" in text for text in written), "the base writes tags in auto, else this proves nothing"
+    assert 0 < cell.segment_tags.correct_percent < 100  # its training heard one sentence at a time (docs/log.md)
+    assert cell.segment_tags.wer == cell.normalised
+
+
+def test_every_latency_comes_as_median_95th_and_99th_percentile(manifests: dict[str, Path], tmp_path: Path) -> None:
+    from asrcore.model import evaluate
+    from asrcore.score import read_hypotheses
+
+    cell = evaluate.run(request_for(first_rows(manifests["es-ES_guard_test"], 6), tmp_path / "out"), Reporter(tmp_path)).cells[0]
+    found = cell.chunk_times
+    assert found is not None
+    for low, middle, high in (
+        (found.p50_ms, found.p95_ms, found.p99_ms),
+        (found.last_chunk_p50_ms, found.last_chunk_p95_ms, found.last_chunk_p99_ms),
+        (found.first_partial_ms_p50, found.first_partial_ms_p95, found.first_partial_ms_p99),
+    ):
+        assert low is not None
+        assert middle is not None
+        assert high is not None
+        assert 0 < low <= middle <= high
+    partials = [1000 * h.first_partial_s for h in read_hypotheses(Path(cell.hypotheses)) if h.first_partial_s is not None]
+    assert found.first_partial_ms_p50 == pytest.approx(statistics.median(partials))
+    assert found.first_partial_ms_p99 is not None
+    assert found.first_partial_ms_p99 <= max(partials)
 
 
 def test_a_pass_that_was_killed_goes_on_with_the_first_utterance_that_is_not_there(

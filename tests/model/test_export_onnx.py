@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from asrcore.errors import AsrtuneError, ToolFault
 from asrcore.jobs.child import Reporter
-from tests.model.exports import ALL_CONTEXTS, exported, no_prompt, one_weight, refused_when_damaged, request_for, unpacked
+from tests.model.exports import ALL_CONTEXTS, cut, exported, no_prompt, one_weight, refused_when_damaged, request_for, unpacked
 
 pytestmark = pytest.mark.heavy
 pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
@@ -50,6 +51,63 @@ def test_each_chunk_folder_is_complete_and_described_for_sherpa_onnx(made: tuple
         assert (int(meta["window_size"]), int(meta["chunk_shift"]), int(meta["cache_last_channel_dim2"])) == (window, shift, 56)
         assert meta["auto_prompt_id"] == "101"
         assert (here / "tokens.txt").read_text(encoding="utf-8").splitlines()[-1] == f"<blk> {meta['vocab_size']}"
+
+
+@pytest.mark.parametrize("name", ["encoder", "decoder", "joiner"])
+def test_the_config_for_triton_names_every_tensor_of_its_graph_with_type_and_shape(made: tuple[Path, Any], name: str) -> None:
+    import onnx
+
+    graph = onnx.load(made[0] / f"chunk_560ms/{name}.onnx", load_external_data=False).graph
+    config = (made[0] / f"deploy/triton/chunk_560ms/{name}/config.pbtxt").read_text(encoding="utf-8")
+    said = {
+        tensor: (kind, [int(size) for size in sizes.split(",")])
+        for tensor, kind, sizes in re.findall(r'name: "(\w+)", data_type: TYPE_(\w+), dims: \[ ([^]]+) \]', config) if tensor != "empty"
+    }  # fmt: skip
+    for into, out, kind, sizes in re.findall(r'input_name: "(\w+)", output_name: "(\w+)", data_type: TYPE_(\w+), dims: \[ ([^]]+) \]', config):
+        said |= dict.fromkeys((into, out), (kind, [int(size) for size in sizes.split(",")]))
+    kinds = {onnx.TensorProto.FLOAT: "FP32", onnx.TensorProto.INT64: "INT64", onnx.TensorProto.INT32: "INT32"}
+    assert {entry.name for entry in (*graph.input, *graph.output)} == said.keys()
+    for entry in (*graph.input, *graph.output):
+        kind, sizes = said[entry.name]
+        shape = entry.type.tensor_type.shape.dim
+        assert (kinds[entry.type.tensor_type.elem_type], len(shape)) == (kind, len(sizes)), entry.name
+        fixed = [(dim.dim_value, size) for dim, size in zip(shape, sizes, strict=True) if dim.HasField("dim_value") and dim.dim_value > 0]
+        assert all(dim == size for dim, size in fixed), entry.name
+
+
+@pytest.mark.parametrize("right", [0, 1, 6])
+def test_whole_windows_from_the_first_on_give_the_frames_of_the_stream_whatever_lies_in_front(sets: dict[str, Path], right: int) -> None:
+    """sherpa-onnx passes 16 mel frames from before the stream and never a shorter first chunk; streams of every age share its batches."""
+    import torch
+
+    from asrcore.audio import decode
+    from asrcore.checkpoint import embedded_base
+    from asrcore.locales import PROMPT_DICTIONARY
+    from asrcore.manifest import load_rows
+    from asrcore.model.export_onnx import EncoderStep, empty_caches, window_size
+    from asrcore.model.export_onnx_run import _torch_steps, windows_of
+    from asrcore.model.export_smoke import Case
+    from asrcore.model.restore import restore
+    from asrcore.model.stream import mel_features
+
+    model, context = restore(embedded_base()), (56, right)
+    slot = PROMPT_DICTIONARY["bg-BG"]
+    case = Case("clip", decode(load_rows(sets["bg"])[0].audio), "bg-BG", slot)
+    with torch.inference_mode():
+        wanted = [outputs for outputs, *_ in _torch_steps(model, windows_of(model, case, context), slot)]
+    step, size, shift = EncoderStep(model).eval(), window_size(model), int(model.encoder.streaming_cfg.shift_size[1])
+    for front in (-16.0, 3.0):
+        features = torch.nn.functional.pad(mel_features(model, case.audio), (16, 0), value=front)
+        windows = list(features.unfold(1, size, shift).unbind(1))[: len(wanted) - 1]
+        caches, ages = list(empty_caches(model)), []
+        with torch.inference_mode():
+            for window, frames in zip(windows, wanted, strict=False):
+                ages.append(caches)
+                outputs, _, *caches = step(window[None], torch.tensor([size]), *caches, torch.tensor([slot]))
+                assert torch.allclose(outputs, torch.from_numpy(frames), atol=1e-5)
+            mixed = [torch.cat([age[n] for age in ages[:3]]) for n in range(3)]
+            together = step(torch.stack(windows[:3]), torch.tensor([size] * 3), *mixed, torch.tensor([slot] * 3))[0]
+        assert all(torch.allclose(row, torch.from_numpy(frames[0]), atol=1e-4) for row, frames in zip(together, wanted[:3], strict=True))
 
 
 def test_int8_graphs_stand_beside_the_others_and_their_loss_is_stated(
@@ -131,7 +189,7 @@ def no_graph(folder: Path) -> None:
     shutil.copy(folder / "chunk_320ms/tokens.txt", folder / "chunk_320ms/joiner.onnx")
 
 
-@pytest.mark.parametrize("damage", [retraced(no_prompt), retraced(one_weight), left_70, without_prompt_input, other_tokens, no_graph])
+@pytest.mark.parametrize("damage", [retraced(no_prompt), retraced(one_weight), left_70, without_prompt_input, other_tokens, no_graph, cut("chunk_320ms/encoder.onnx")])
 def test_graphs_that_are_not_the_checkpoint_are_refused_and_leave_nothing(
     sets: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None]
 ) -> None:
@@ -148,7 +206,7 @@ def test_sherpa_onnx_is_asked_on_request_and_its_words_are_held_against_the_refe
 ) -> None:
     from asrcore.model import export, export_onnx_gate
 
-    asked = request_for(sets, tmp_path / "out", "onnx", smoke_utterances=2, att_contexts=((56, 6),), sherpa_onnx=True)
+    asked = request_for(sets, tmp_path / "out", "onnx", smoke_utterances=2, att_contexts=((56, 6),), sherpa_utterances=3)
     monkeypatch.setattr(export, "require_packages", lambda _: None)
     monkeypatch.setattr(export_onnx_gate, "runtime", lambda package: f"{package} 2.0")
     monkeypatch.setattr(export_onnx_gate, "sherpa_texts", heard(lambda text: "nothing of that"))
@@ -159,6 +217,23 @@ def test_sherpa_onnx_is_asked_on_request_and_its_words_are_held_against_the_refe
     monkeypatch.setattr(export_onnx_gate, "sherpa_texts", heard(str))
     (check,) = [one for one in export.run(asked, Reporter(tmp_path)).checks if "sherpa-onnx" in one.what]
     assert check.note.startswith("0.00 % against")
+    assert check.compared == 3, "of its own number of recordings, whatever the others compare"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("right", [0, 6])
+def test_sherpa_onnx_from_audio_is_within_half_a_point_of_the_stream_on_a_thousand_words(sets: dict[str, Path], tmp_path: Path, right: int) -> None:
+    """The wheel itself: own features, own loop, 150 recordings of three languages."""
+    pytest.importorskip("sherpa_onnx", reason="the extra `export` is not installed")
+    from asrcore.model import export
+
+    asked = request_for(sets, tmp_path / "out", "onnx", smoke_utterances=3, att_contexts=((56, right),), sherpa_utterances=150)
+    (check,) = [one for one in export.run(asked, Reporter(tmp_path)).checks if "sherpa-onnx" in one.what]
+    theirs, ours, words = (float(number) for number in re.findall(r"[\d.]+", check.note)[:3])
+    assert check.compared == 150
+    assert words > 1000
+    assert theirs - ours <= 0.5
+    assert ours < 25, "the base hears these clips, or closeness would mean little"
 
 
 def test_the_result_says_that_sherpa_onnx_was_not_asked(made: tuple[Path, Any]) -> None:
@@ -171,5 +246,5 @@ def test_a_wanted_sherpa_onnx_that_is_not_installed_names_the_extra(sets: dict[s
     find = export.importlib.util.find_spec
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name, *rest: None if name == "sherpa_onnx" else find(name, *rest))
     with pytest.raises(AsrtuneError) as caught:
-        export.run(request_for(sets, tmp_path / "out", "onnx", sherpa_onnx=True), Reporter(tmp_path))
+        export.run(request_for(sets, tmp_path / "out", "onnx", sherpa_utterances=3), Reporter(tmp_path))
     assert caught.value.code == "export_extra_missing"

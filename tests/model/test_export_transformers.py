@@ -15,7 +15,7 @@ from asrcore.errors import ToolFault
 from asrcore.jobs.child import Reporter
 from asrcore.locales import PROMPT_DICTIONARY
 from asrcore.manifest import load_rows
-from tests.model.exports import ALL_CONTEXTS, exported, refused_when_damaged, request_for, unpacked
+from tests.model.exports import ALL_CONTEXTS, cut, exported, refused_when_damaged, request_for, unpacked
 
 pytestmark = pytest.mark.heavy
 
@@ -96,7 +96,7 @@ def change(folder: Path, name: str, edit: Callable[[Any], Any]) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-@pytest.mark.parametrize("damage", [lost_prompt, one_weight, left_70, other_dictionary])
+@pytest.mark.parametrize("damage", [lost_prompt, one_weight, left_70, other_dictionary, cut("model.safetensors")])
 def test_a_folder_that_is_not_the_checkpoint_is_refused_and_leaves_nothing(
     sets: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None]
 ) -> None:

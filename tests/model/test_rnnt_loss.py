@@ -50,3 +50,28 @@ def test_padding_does_not_reach_the_loss() -> None:
     wide[:, :6, :4] = logits
     padded = rnnt_loss(wide, torch.cat([targets, targets], 1), torch.tensor([6]), torch.tensor([3]), blank=8)
     torch.testing.assert_close(alone, padded)
+
+
+@pytest.mark.parametrize(
+    ("frames", "labels", "token", "said"),
+    [(0, 2, 3, "frames are not in 1 to 6"), (7, 2, 3, "frames are not"), (6, 4, 3, "labels are not in 0 to 3"), (6, 3, 8, "a label is blank"), (6, 3, -1, "a label is")],
+)
+def test_what_has_no_loss_is_refused_and_not_computed(frames: int, labels: int, token: int, said: str) -> None:
+    """Trap 3.18: an empty clip or a length from elsewhere would give a number too."""
+    import torch
+
+    from asrcore.errors import ToolFault
+    from asrcore.model.rnnt_loss import rnnt_loss
+
+    with pytest.raises(ToolFault, match=rf"loss_input_invalid.*{said}"):
+        rnnt_loss(torch.zeros(1, 6, 4, 9), torch.tensor([[1, 2, token]]), torch.tensor([frames]), torch.tensor([labels]), blank=8)
+
+
+def test_a_label_behind_the_end_is_padding_whatever_it_holds() -> None:
+    import torch
+
+    from asrcore.model.rnnt_loss import rnnt_loss
+
+    logits = torch.randn(1, 6, 4, 9, generator=torch.Generator().manual_seed(2))
+    first, second = (rnnt_loss(logits, torch.tensor([[1, 2, last]]), torch.tensor([6]), torch.tensor([2]), blank=8) for last in (8, 0))
+    assert torch.equal(first, second)

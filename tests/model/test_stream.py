@@ -52,6 +52,31 @@ def test_another_prompt_slot_changes_what_is_written(model: Any, manifests: dict
     check_another_slot_shows(model, manifests)
 
 
+def test_a_finished_streams_place_is_taken_at_once(model: Any, manifests: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole batches would leave places empty until their longest stream ends; here that happens only once the queue is empty."""
+    from asrcore.model import stream
+
+    clip = decode(load_rows(manifests["en-US_guard_test"])[0].audio)[:32_000]
+    items = [
+        stream.StreamItem(n, partial(clip.__getitem__, slice(samples)), 0, samples / 16_000) for n, samples in enumerate((8_000, 32_000, 8_000, 8_000, 8_000))
+    ]
+    in_flight: list[int] = []
+    groups = stream.groups
+
+    def counted(active: Any) -> Any:
+        found = groups(active)
+        in_flight.append(sum(map(len, found)))
+        return found
+
+    monkeypatch.setattr(stream, "groups", counted)
+    decoder = stream.StreamingDecoder(model, (56, 0), batch_size=2)
+    assert [decoded.key for decoded in decoder.decode(items)] == [0, 1, 2, 3, 4]
+    short, long = (len(stream.chunk_schedule(model, stream.mel_features(model, items[n].audio()).shape[1])) for n in (0, 1))
+    # The four short ones pass through the place beside the long one; the last to end is alone.
+    assert len(in_flight) == max(long, 4 * short)
+    assert in_flight.count(2) == min(long, 4 * short)
+
+
 def test_an_utterance_shorter_than_one_chunk_ends_with_what_it_has(model: Any) -> None:
     import numpy as np
 

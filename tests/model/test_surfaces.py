@@ -79,7 +79,7 @@ def test_merged_weights_compute_what_the_adapters_computed(bench: Bench) -> None
     import torch
 
     from asrcore.model.restore import restore
-    from asrcore.model.surfaces import plain_tensors, remove_adapters, select
+    from asrcore.model.surfaces import PlainTensors, remove_adapters, select
 
     model = restore(Path(bench.base.path), threads=1)
     signal = {"input_signal": torch.randn(1, 16_000), "input_signal_length": torch.tensor([16_000]), "prompt_indices": torch.tensor([0])}
@@ -88,7 +88,7 @@ def test_merged_weights_compute_what_the_adapters_computed(bench: Bench) -> None
         for name, parameter in select(model, "lora:8", seed=3).parameters.items():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.02)
-        adapted, merged = model.forward(**signal)[0], plain_tensors(model)
+        adapted, merged = model.forward(**signal)[0], dict(PlainTensors(model))
         remove_adapters(model)
         model.load_state_dict(merged, strict=True)
         plain = model.forward(**signal)[0]

@@ -55,8 +55,10 @@ def test_the_checkpoint_restores_with_the_best_weights_and_the_bases_own_config(
 
     assert result.averaged is not None
     steps = result.averaged.steps if result.averaged.kept else (result.best_step,)
-    saved = mean_tensors(
-        [Path(candidate.path) / "weights.safetensors" for step in steps for candidate in result.candidates if candidate.step == step]
+    saved = dict(
+        mean_tensors(
+            [Path(candidate.path) / "weights.safetensors" for step in steps for candidate in result.candidates if candidate.step == step]
+        )
     )
     restored = restore(Path(result.best.path), threads=1)
     assert all(torch.equal(tensor, saved[name]) for name, tensor in restored.state_dict().items())
@@ -72,6 +74,30 @@ def test_what_each_source_gave_to_steps_is_counted(trained: tuple[TrainRequest, 
     assert by_role["replay"].seconds_by_locale.keys() == {"bg-BG"}
     for consumed in result.consumed:
         assert consumed.seconds == pytest.approx(sum(consumed.seconds_by_locale.values()), abs=0.02)
+
+
+def test_what_the_sources_gave_is_told_at_every_candidate(trained: tuple[TrainRequest, TrainResult, Watch]) -> None:
+    """Trap 3.13: a replay source that gives nothing shows at the first candidate and not at the end of days."""
+    request, result, watch = trained
+    lines = [json.loads(line) for line in (Path(request.out) / "consumed.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["step"] for line in lines] == [candidate.step for candidate in result.candidates]
+    for line in lines:
+        assert sum(source["utterances"] for source in line["sources"]) == line["step"] * request.batch_size
+    assert lines[-1]["sources"] == [source.model_dump() for source in result.consumed]
+    shares = [metrics["replay_share"] for _, _, metrics in watch.seen if "replay_share" in metrics]
+    assert len(shares) == len(lines)
+    assert all(0 < share < 1 for share in shares)
+
+
+def test_the_smoke_writes_a_state_long_before_the_first_candidate(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trap 3.5: a disk that takes no state has to show in the first steps."""
+    from asrcore.model import train
+
+    saved: list[int] = []
+    monkeypatch.setattr(train, "save_state", lambda out, request, counters, *rest: saved.append(counters.step))
+    result, _ = bench.train(bench.request("smoke_state", max_steps=8, candidate_every=8))
+    assert result is not None
+    assert saved == [3, 8]
 
 
 def test_progress_names_loss_rate_and_speed_and_the_dev_rates_of_base_and_candidates(
