@@ -60,6 +60,9 @@ class CardData(Frozen):
     """What training really drew from one source."""
 
     source: str
+    run_id: str
+    sha256: str
+    """Digest over the digests of the source's shards, in their order; empty where the request of the run does not name the source."""
     role: str
     utterances: int
     hours: float
@@ -77,6 +80,8 @@ class CardFacts(Frozen):
     """The ledger holds every step from a base to this checkpoint."""
     steps: tuple[str, ...] = ()
     """From the base to this checkpoint, oldest first, one sentence each."""
+    runs: tuple[str, ...] = ()
+    """Ids of the trainings among them, oldest first."""
     data: tuple[CardData, ...] = ()
     scores: tuple[CardScore, ...] = ()
     guards: tuple[CardGuard, ...] = ()

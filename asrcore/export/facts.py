@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from asrcore.checkpoint import embedded_base
 from asrcore.errors import AsrtuneError, clean_text
 from asrcore.export_requests import CardData, CardFacts, CardGuard, CardRate, CardScore
-from asrcore.io import sha256_file
+from asrcore.io import sha256_file, sha256_json
 from asrcore.jobs.ledger import Ledger
 from asrcore.jobs.store import newest
 from asrcore.requests import AddLocaleResult, Blend, CheckpointRef, EvalCell, TrainRequest, TrainResult, Wer
@@ -28,18 +29,29 @@ def card_facts(ledger: Ledger, checkpoint: CheckpointRef) -> CardFacts:
     cells = [EvalCell.model_validate(row.data) for row in ledger.list("eval", _ALL)]
     return CardFacts(
         base_name=clean_text(chain.base.name, 100), base_sha256=chain.base.sha256, synthetic_base=chain.base.sha256 == _embedded_sha256(),
-        origin_known=chain.known, steps=tuple(reversed(chain.steps)), data=tuple(chain.data),
+        origin_known=chain.known, steps=tuple(reversed(chain.steps)), runs=tuple(reversed(chain.runs)), data=tuple(chain.data),
         scores=_scores(cells, checkpoint.sha256, chain.base.sha256, _roles(ledger)), guards=_guards(ledger, checkpoint.sha256),
     )  # fmt: skip
 
 
+def provenance(facts: CardFacts, checkpoint: CheckpointRef) -> dict[str, Any]:
+    """What an artefact says of its own origin: checkpoint, base, runs, digests of the data that they drew, evals. Plain JSON values."""
+    return {
+        "checkpoint": clean_text(checkpoint.name, 100), "sha256": checkpoint.sha256, "base": facts.base_name, "base_sha256": facts.base_sha256,
+        "origin_known": facts.origin_known, "runs": list(facts.runs),
+        "data": [{"run": one.run_id, "source": one.source, "role": one.role, "sha256": one.sha256} for one in facts.data],
+        "evals": [one.eval_id for one in facts.scores],
+    }  # fmt: skip
+
+
 @dataclass
 class _Chain:
-    """The way back from a checkpoint to its base. `steps` and `data` are newest first."""
+    """The way back from a checkpoint to its base. `steps`, `runs` and `data` are newest first."""
 
     base: CheckpointRef
     known: bool
     steps: list[str] = field(default_factory=list[str])
+    runs: list[str] = field(default_factory=list[str])
     data: list[CardData] = field(default_factory=list[CardData])
 
     @classmethod
@@ -53,6 +65,9 @@ class _Chain:
             seen.add(chain.base.sha256)
             if (blend := blends.get(chain.base.sha256)) is not None:
                 tuned = ", ".join(clean_text(one.name, 40) for one in blend.tuned)
+                for other in reversed(blend.tuned[1:]):  # the way back goes on through the first of them
+                    if (run := runs.get(other.sha256)) is not None and run.run_id in requests:
+                        chain._drew(run, TrainRequest.model_validate(requests[run.run_id]))
                 chain._back(blend.tuned[0], f"Weights interpolated: base + {blend.alpha:g} x (tuned - base), tuned being {tuned}.")
             elif (run := runs.get(chain.base.sha256)) is not None:
                 if run.run_id not in requests:
@@ -60,14 +75,19 @@ class _Chain:
                     break
                 request = TrainRequest.model_validate(requests[run.run_id])
                 chain._back(request.base, f"Fine-tuned in {run.run_id}: {run.steps} steps, surface {request.surface}, best candidate at step {run.best_step}.")
-                chain.data += [
-                    CardData(source=clean_text(one.source, 60), role=one.role, utterances=one.utterances, hours=round(one.seconds / 3600, 2),
-                             locales=tuple(sorted(one.seconds_by_locale))) for one in run.consumed
-                ]  # fmt: skip
+                chain._drew(run, request)
             elif (made := bases.get(chain.base.sha256)) is not None:
                 way = f"a slot of its own ({made.slot})" if made.way == "own_slot" else f"the slot of {made.neighbour}, under its own tag"
                 chain._back(made.base, f"Locale {made.locale} added in {way}; start: {made.neighbour}.")
         return chain
+
+    def _drew(self, run: TrainResult, request: TrainRequest) -> None:
+        self.runs.append(run.run_id)
+        digests = {source.name: sha256_json([shard.sha256 for shard in source.shards]) for source in request.shards.sources}
+        self.data += [
+            CardData(source=clean_text(one.source, 60), run_id=run.run_id, sha256=digests.get(one.source, ""), role=one.role, utterances=one.utterances,
+                     hours=round(one.seconds / 3600, 2), locales=tuple(sorted(one.seconds_by_locale))) for one in run.consumed
+        ]  # fmt: skip
 
     def _back(self, before: CheckpointRef, step: str) -> None:
         self.base, self.known = before, True

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from asrcore.checkpoint import embedded_base
-from asrcore.export import card_facts
+from asrcore.export import card_facts, provenance
 from asrcore.export_requests import CardFacts, ExportCheck, ExportResult
-from asrcore.io import sha256_file
+from asrcore.io import sha256_file, sha256_json
 from asrcore.jobs import Ledger
 from asrcore.locales import PROMPT_DICTIONARY
 from asrcore.model.export_card import card, plain
@@ -18,6 +18,7 @@ from asrcore.requests import CheckpointRef, ExportRequest, ManifestRef
 from asrcore.workspace import Workspace
 from asrtune import registry
 from tests.score.evals import BASE, TUNED, cell, hypotheses
+from tests.score.test_leak import shards, trained
 
 REFERENCES = [f"the line number {number} is busy please call back" for number in range(60)]
 HALF = [text.replace("busy", "fuzzy") for text in REFERENCES]
@@ -142,3 +143,24 @@ def test_the_chain_goes_back_through_a_blend_as_far_as_the_ledger_knows(ws: Work
     assert facts.base_sha256 == TUNED.sha256
     assert not facts.origin_known, "the run's request is gone, so the chain breaks off there"
     assert facts.steps == ("Weights interpolated: base + 0.5 x (tuned - base), tuned being tuned.",)
+
+
+def test_the_provenance_names_every_run_behind_a_blend_the_digest_of_its_data_and_the_evals(ws: Workspace) -> None:
+    other, blended = (CheckpointRef(name=name, path=f"/{name}.nemo", sha256=digit * 64) for name, digit in (("other", "e"), ("blended", "d")))
+    data = shards(ws.home / "shards", [])
+    trained(ws, 1, BASE, TUNED, data)
+    trained(ws, 2, BASE, other, data)
+    scored = cell(ws.home / "evals", blended, hypotheses(REFERENCES, REFERENCES), set_name="target")
+    drawn = [{"source": "bg", "role": "replay", "utterances": 9, "seconds": 36.0, "seconds_by_locale": {"bg-BG": 36.0}}]
+    with Ledger.open(ws) as ledger:
+        ledger.put("eval", scored.eval_id, scored)
+        for run_id in ("run_000000000001", "run_000000000002"):
+            ledger.put("run", run_id, {**ledger.require("run", run_id), "consumed": drawn})
+        ledger.put("blend", "blend_1", {"alpha": 0.5, "checkpoint": blended.model_dump(), "base": BASE.model_dump(), "tuned": [TUNED.model_dump(), other.model_dump()]})
+        facts = card_facts(ledger, blended)
+    said = provenance(facts, blended)
+    assert (said["base_sha256"], said["origin_known"], said["evals"]) == (BASE.sha256, True, [scored.eval_id])
+    assert sorted(said["runs"]) == ["run_000000000001", "run_000000000002"]
+    assert {(one["run"], one["source"], one["sha256"]) for one in said["data"]} == {(run, "bg", sha256_json(["0" * 64])) for run in said["runs"]}
+    row = next(line for line in card(request(facts), RESULT, PROMPT_DICTIONARY).splitlines() if line.startswith("| bg |"))
+    assert "| 9 | 0.01 | bg-BG |" in row

@@ -66,12 +66,24 @@ def test_the_cards_facts_travel_with_the_request_and_the_same_call_has_the_same_
     assert asked[0].out == asked[1].out != asked[2].out
 
 
-@pytest.mark.parametrize("option", ["int8", "sherpa_onnx"])
-def test_what_only_onnx_has_is_refused_for_other_targets(ws: Workspace, asked: list[ExportRequest], option: str) -> None:
-    assert call(ws, to="transformers", **{option: True}) == "onnx_only"
+@pytest.mark.parametrize(("option", "value"), [("int8", True), ("sherpa_utterances", 300)])
+def test_what_only_onnx_has_is_refused_for_other_targets(ws: Workspace, asked: list[ExportRequest], option: str, value: Any) -> None:
+    assert call(ws, to="transformers", **{option: value}) == "onnx_only"
     assert asked == []
-    assert call(ws, to="onnx", **{option: True}) == "submitted"
-    assert getattr(asked[0], option)
+    assert call(ws, to="onnx", **{option: value}) == "submitted"
+    assert getattr(asked[0], option) == value
+
+
+def test_sherpa_onnx_is_asked_unless_the_caller_says_no(ws: Workspace, asked: list[ExportRequest]) -> None:
+    for arguments in ({"to": "onnx"}, {"to": "onnx", "sherpa_utterances": 0}, {"to": "nemo"}):
+        call(ws, **arguments)
+    assert [request.sherpa_utterances for request in asked] == [200, 0, 0]
+
+
+@pytest.mark.parametrize("wrong", [[70, 6], [56, 5]])
+def test_a_context_that_was_never_trained_is_refused_before_a_job_is_made(ws: Workspace, asked: list[ExportRequest], wrong: list[int]) -> None:
+    assert call(ws, to="onnx", att_context_sizes=[[56, 6], wrong]) == "att_context_untrained"
+    assert asked == []
 
 
 def test_an_unknown_target_is_refused_with_the_ones_there_are(ws: Workspace) -> None:
