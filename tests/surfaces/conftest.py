@@ -72,12 +72,16 @@ class StdioServer:
         self.process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
         self.process.stdin.flush()
 
+    def receive(self) -> dict[str, Any]:
+        """The next message of the server, waited for."""
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
+
     def ask(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         """The result of one request; the next line must be its answer."""
-        assert self.process.stdout is not None
         self._id += 1
         self.send({"id": self._id, "method": method, "params": params})
-        answer = json.loads(self.process.stdout.readline())
+        answer = self.receive()
         assert answer["id"] == self._id
         return answer["result"]
 

@@ -13,7 +13,9 @@ from typer.testing import CliRunner, Result
 from asrcore.workspace import Workspace
 from asrtune import registry
 from asrtune.cli import app
-from tests.campaign.script import STEPS, measured
+from tests.campaign.script import STEPS, checkpoint, measured
+from tests.campaign.test_changes import recorded, request
+from tests.campaign.test_observe import source
 
 
 def run(*arguments: str) -> Result:
@@ -132,3 +134,23 @@ def test_the_ledger_lists_campaigns_and_decisions_newest_first(campaign: str, ws
     newest, first = registry.call("list_objects", {"kind": "decision"}, ws).data.objects
     assert newest.facts == f"{campaign} round 1: promote, next add_data (more_data)"
     assert first.facts.endswith("round 0: none, next add_data (more_data)")
+
+
+def test_each_target_has_a_learning_curve_over_the_hours_of_its_own_locale(ws: Workspace) -> None:
+    base = measured(ws, STEPS[0])
+    call: dict[str, Any] = {"title": "Two languages", "target_evals": [base["phone"], base["guard_bg"]], "min_gain_points": 0.1}
+    campaign_id = registry.call("start_campaign", call, ws).data.campaign_id
+    for number, hours in ((1, 3600.0), (4, 7200.0), (6, 14400.0)):
+        asked = request(number, source("both", "train", el_GR=hours, bg_BG=3 * hours))
+        recorded(ws, asked, checkpoint(STEPS[number]))
+        made = measured(ws, STEPS[number])
+        registry.call("decide_next_step", {"campaign_id": campaign_id, "candidate_evals": [made["phone"], made["guard_bg"]]}, ws)
+    greek, bulgarian = (json.loads(run("campaign", "--json", "--target", str(n), "--more-hours", "3").stdout) for n in (1, 2))
+    assert [point["hours"] for point in greek["points"]] == [1.0, 2.0, 4.0]
+    assert [point["hours"] for point in bulgarian["points"]] == [3.0, 6.0, 12.0]
+    assert greek["more_hours"].startswith("3 more hours (from 4 h): ")
+    assert bulgarian["more_hours"].startswith("3 more hours (from 12 h): ")
+    assert "Learning curve on guard_bg, over hours of bg-BG:" in run("campaign", "--target", "2").stdout
+    refused = run("campaign", "--target", "3")
+    assert refused.exit_code == 2
+    assert "[target_unknown]" in refused.stderr

@@ -64,7 +64,7 @@ def test_little_disk_is_told(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> 
 def test_gpus_are_read_from_the_driver_and_a_cpu_build_of_torch_beside_one_is_told(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "bin" / "nvidia-smi"
     program.parent.mkdir()
-    program.write_text("#!/bin/sh\necho 'NVIDIA H100, 81559, 80000, 580.1'\necho 'Shared, [N/A], [N/A], 580.1'\n", encoding="utf-8")
+    program.write_text("#!/bin/sh\necho '0, GPU-a, NVIDIA H100, 81559, 80000, 580.1, 3'\necho '1, GPU-b, Shared, [N/A], [N/A], 580.1, [N/A]'\n", encoding="utf-8")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     monkeypatch.setattr(doctor, "_version", lambda name: "2.13.0+cpu" if name == "torch" else "3.0")

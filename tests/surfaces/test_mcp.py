@@ -14,7 +14,7 @@ from mcp import Client, MCPError
 
 from asrcore.errors import ErrorView, NotReadyError
 from asrcore.workspace import Workspace
-from asrtune import catalog, mcp_server
+from asrtune import catalog, mcp_answers, mcp_server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("error::mcp.MCPDeprecationWarning")]
 both_eras = pytest.mark.parametrize("era", ["auto", "legacy"])
@@ -209,8 +209,8 @@ async def test_a_report_can_be_read_as_a_resource(ws: Workspace, era: str) -> No
 def test_the_text_block_stays_short_whatever_the_data_and_says_what_it_left_out() -> None:
     envelope = {"summary": "Many rows.", "data": {"rows": [{"id": n, "text": "word " * 40} for n in range(5000)], "none": None, "empty": []},
                 "warnings": [], "next_actions": [{"tool": "doctor", "arguments": {}, "why": "x"}], "artifacts": [], "truncated": False}  # fmt: skip
-    text = mcp_server.result_text(envelope)
-    assert len(text) <= mcp_server.TEXT_LIMIT
+    text = mcp_answers.result_text(envelope)
+    assert len(text) <= mcp_answers.TEXT_LIMIT
     assert text.startswith("Many rows.\n")
     assert "more in the structured content" in text
     assert '"doctor"' in text
@@ -221,6 +221,16 @@ async def test_the_instructions_name_the_tools_in_order_and_the_rule_about_untru
     assert "untrusted_text" in mcp_server.INSTRUCTIONS
     named = [name for name in catalog.NAMES if name in mcp_server.INSTRUCTIONS]
     assert {"doctor", "inspect_dataset", "build_shards", "plan_finetune", "launch_finetune", "get_job", "check_replay", "export_model"} <= set(named)
+
+
+@pytest.mark.parametrize("revision", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
+def test_a_client_of_an_older_revision_is_answered_in_its_own(stdio_server: Callable[..., Any], revision: str) -> None:
+    server = stdio_server("-m", "asrtune", "mcp")
+    said = server.ask("initialize", {"protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}})
+    assert said["protocolVersion"] == revision
+    server.send({"method": "notifications/initialized"})
+    assert [tool["name"] for tool in server.ask("tools/list", {})["tools"]] == list(catalog.NAMES)
+    assert server.call("list_objects", kind="job")["objects"] == []
 
 
 NOISY = """
@@ -245,6 +255,17 @@ def test_what_a_verb_prints_never_reaches_the_wire(stdio_server: Callable[..., A
     rest, errors = server.close()
     assert rest == ""
     assert "noise from a library" in errors
+
+
+def test_the_first_calls_of_all_tools_at_once_each_get_their_own_answer(stdio_server: Callable[..., Any]) -> None:
+    """Agents send their first calls together. Without one import at a time, up to 17 of these ended in `internal_error`: half-made modules."""
+    server = stdio_server("-m", "asrtune", "mcp")
+    server.handshake()
+    for name, (arguments, _) in UNHAPPY.items():
+        server.send({"id": name, "method": "tools/call", "params": {"name": name, "arguments": arguments}})
+    answers = [server.receive() for _ in UNHAPPY]
+    codes = {answer["id"]: answer["result"]["structuredContent"]["code"] for answer in answers}
+    assert codes == {name: code for name, (_, code) in UNHAPPY.items()}
 
 
 def test_a_job_outlives_the_server_that_started_it(stdio_server: Callable[..., Any], ws: Workspace, manifest: str) -> None:

@@ -393,33 +393,36 @@ def test_the_command_refuses_what_cannot_be_served_before_it_loads_anything(ws: 
     assert code in done.output
 
 
-@pytest.mark.slow
-async def test_ten_thousand_connects_in_a_row_leave_nothing_behind() -> None:
+async def connects_leave_nothing_behind(server: Server, url: str, client: aiohttp.ClientSession, count: int, most_bytes: int = 16 << 20) -> None:
+    """Connections in a row, every other one to its end: after a tenth of them memory, descriptors and tasks stay as they are."""
     import gc
 
     import psutil
 
-    async def burst(count: int) -> None:
-        for n in range(count):
+    async def burst(connects: int) -> None:
+        for n in range(connects):
             async with client.ws_connect(f"{url}/v1/stream") as ws:
                 await ws.send_str("{}")
                 await ws.send_bytes(bytes(320))
                 if n % 2:
                     await ws.send_str('{"type": "end"}')
-                    await rest(ws)
+                    assert (await rest(ws))[-1]["type"] == "done"
+        assert await places_free(server, 0)
+        gc.collect()
 
+    assert server.engine._process is not None
+    me, child = psutil.Process(), psutil.Process(server.engine._process.pid)
+    await burst(count // 10)
+    before = [me.memory_info().rss, child.memory_info().rss, me.num_fds(), child.num_fds(), len(asyncio.all_tasks())]
+    await burst(count - count // 10)
+    after = [me.memory_info().rss, child.memory_info().rss, me.num_fds(), child.num_fds(), len(asyncio.all_tasks())]
+    assert after[2:] == pytest.approx(before[2:], abs=4)
+    assert max(after[0] - before[0], after[1] - before[1]) < most_bytes
+    assert not server.engine._streams
+
+
+@pytest.mark.slow
+async def test_ten_thousand_connects_in_a_row_leave_nothing_behind() -> None:
     async with serving(limits={"max_connections": 4}) as (server, url, client):
-        assert server.engine._process is not None
-        me, child = psutil.Process(), psutil.Process(server.engine._process.pid)
-        await burst(1000)
-        assert await places_free(server, 0)
-        gc.collect()
-        before = [me.memory_info().rss, child.memory_info().rss, me.num_fds(), child.num_fds(), len(asyncio.all_tasks())]
-        await burst(9000)
-        assert await places_free(server, 0)
-        gc.collect()
-        after = [me.memory_info().rss, child.memory_info().rss, me.num_fds(), child.num_fds(), len(asyncio.all_tasks())]
-        assert after[2:] == pytest.approx(before[2:], abs=4)
-        assert max(after[0] - before[0], after[1] - before[1]) < 16 << 20
-        assert not server.engine._streams
+        await connects_leave_nothing_behind(server, url, client, 10_000)
         assert text_of(await caption(client, url)).endswith("end")

@@ -19,7 +19,7 @@ Exit codes: 0 ok, 2 usage, 3 not ready, 4 environment, 5 tool error, 6 needs app
 
 
 class AsrtuneGroup(TyperGroup):
-    """Tools from the catalog as light stand-ins, replaced by the real command once one is chosen."""
+    """Tools from the catalog as light stand-ins, replaced by the real command once one is chosen. `build_shards` is `build-shards`, too."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -27,7 +27,8 @@ class AsrtuneGroup(TyperGroup):
         self.commands = {**tools, **self.commands}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        name, command, rest = super().resolve_command(ctx, args)
+        plain = args[0].replace("_", "-")
+        name, command, rest = super().resolve_command(ctx, [plain, *args[1:]] if plain in self.commands else args)
         tool = next((t for t in catalog.TOOLS if t.command == name), None)
         if tool is not None:
             from asrtune.cli_verbs import verb_command
@@ -94,6 +95,18 @@ def approve(plan: Annotated[str, typer.Argument(metavar="PLAN_ID", help="The pla
     from asrtune.cli_person import approve_plan
 
     raise typer.Exit(approve_plan(plan))
+
+
+@app.command(rich_help_panel="This machine")
+def upload(
+    export: Annotated[str, typer.Argument(metavar="EXPORT_ID", help="A finished export of this workspace.")],
+    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="On huggingface.co; made if it is not there.")],
+    public: Annotated[bool, typer.Option("--public/--private", help="Of a repository that is made.")] = False,
+) -> None:
+    """Upload an export to huggingface.co with the token in HF_TOKEN; a person's act, it needs a terminal."""
+    from asrtune.cli_person import upload_export
+
+    raise typer.Exit(upload_export(export, repository, public=public))
 
 
 @app.command(rich_help_panel="This machine")
@@ -165,12 +178,14 @@ def schema(
 
 @app.command(rich_help_panel=_OTHER)
 def replay(
-    script: Annotated[Path, typer.Argument(help='JSON lines {"tool", "arguments", "expect", "save", "wait"}.', exists=True, dir_okay=False)],
+    script: Annotated[Path, typer.Argument(help='A recipe (.toml), or JSON lines {"tool", "arguments", "expect", "save", "wait"}.', exists=True, dir_okay=False)],
+    change: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A value of the recipe, e.g. base=base.nemo; once for each.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TOOL", help="End after the first call of this tool, e.g. plan_finetune.")] = None,
 ) -> None:
-    """Run a script of tool calls and check the answers."""
+    """Run a script or recipe of tool calls and check the answers."""
     from asrtune.cli_replay import run_script
 
-    raise typer.Exit(run_script(script))
+    raise typer.Exit(run_script(script, change or [], until))
 
 
 @app.command(rich_help_panel="Measuring")
@@ -178,12 +193,13 @@ def campaign(
     campaign_id: Annotated[str | None, typer.Argument(metavar="[CAMPAIGN_ID]", help="Default: the newest of this workspace.")] = None,
     more_hours: Annotated[float | None, typer.Option(help="What would so many more hours of target data bring?", min=0.01)] = None,
     hard: Annotated[int, typer.Option(help="Also so many utterances and words of the first target that were missed most.", min=0, max=1000)] = 0,
+    target: Annotated[int, typer.Option(help="Whose learning curve, by its place among the targets.", min=1)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as one JSON object on stdout.")] = False,
 ) -> None:
     """Show a campaign: rounds, decisions, learning curve."""
     from asrtune.cli_campaign import show_campaign
 
-    raise typer.Exit(show_campaign(campaign_id, hours=more_hours, hard=hard, as_json=as_json))
+    raise typer.Exit(show_campaign(campaign_id, hours=more_hours, hard=hard, target=target, as_json=as_json))
 
 
 @app.command(rich_help_panel="Measuring")
@@ -202,6 +218,17 @@ def gate(
 
     raise typer.Exit(run_gate(baseline, candidate, guard_baseline or [], guard_candidate or [], not_worse=not_worse, margin_points=margin_points,
                               markdown_file=markdown, junit_file=junit))  # fmt: skip
+
+
+@app.command("find-batch", rich_help_panel="Training")
+def find_batch(
+    plan_id: Annotated[str, typer.Argument(metavar="PLAN_ID", help="A plan on the device that will train.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The job as JSON on stdout.")] = False,
+) -> None:
+    """Try the largest batch of a plan on this device, as a job."""
+    from asrtune.cli_misc import start_batch_search
+
+    raise typer.Exit(start_batch_search(plan_id, as_json=as_json))
 
 
 @app.command("agent-docs", rich_help_panel=_OTHER)
@@ -224,6 +251,26 @@ def install(
     from asrtune.cli_misc import install_for
 
     raise typer.Exit(install_for(host, folder, write=write))
+
+
+ledger = typer.Typer(help="The record of everything that exists here: data sets, plans, jobs, evals, decisions.", no_args_is_help=True)
+app.add_typer(ledger, name="ledger", rich_help_panel=_OTHER)
+
+
+@ledger.callback()
+def ledger_group() -> None:
+    """Keeps `export` a command of its own while it is the only one."""
+
+
+@ledger.command("export")
+def ledger_export(
+    as_json: Annotated[bool, typer.Option("--json", help="Every row as one JSON object on stdout; without it the number of rows.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the JSON here instead.", dir_okay=False)] = None,
+) -> None:
+    """Write the whole ledger as JSON: objects, jobs, attempts, changes of state, GPU leases."""
+    from asrtune.cli_misc import export_ledger
+
+    raise typer.Exit(export_ledger(out, as_json=as_json))
 
 
 @app.command(rich_help_panel=_OTHER)

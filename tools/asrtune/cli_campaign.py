@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from asrcore.campaign import Decision
 
 
-def show_campaign(campaign_id: str | None, *, hours: float | None, hard: int = 0, as_json: bool) -> int:
+def show_campaign(campaign_id: str | None, *, hours: float | None, hard: int = 0, target: int = 1, as_json: bool) -> int:
     """Prints the rounds, the last decision and the learning curve of a campaign (default: the newest), computed from the ledger; with `hard`, so many
-    utterances and words that were missed most.
+    utterances and words that were missed most. `target` counts from 1: the one whose curve is drawn, over hours in its own locale.
 
-    Errors: `no_campaign`, `campaign_unknown`, `hypotheses_missing`.
+    Errors: `no_campaign`, `campaign_unknown`, `target_unknown`, `hypotheses_missing`.
     """
     from asrcore.campaign import curve, mining, observe, state, table
-    from asrcore.errors import AsrtuneError, NotReadyError
+    from asrcore.errors import AsrtuneError, NotReadyError, UsageError
     from asrcore.jobs import Ledger
     from asrcore.workspace import Workspace
     from asrtune.cli_verbs import show_error
@@ -33,19 +33,22 @@ def show_campaign(campaign_id: str | None, *, hours: float | None, hard: int = 0
                 raise NotReadyError("no_campaign", "this workspace has no campaign yet.", next_step="call start_campaign with the base's evals.")
             campaign = state.load_campaign(ledger, wanted)
             decisions = state.decisions_of(ledger, wanted)
-            points, spread = observe.points_of(ledger, campaign, decisions)
+            if target > len(campaign.targets):
+                raise UsageError("target_unknown", f"this campaign has {len(campaign.targets)} targets, there is no number {target}.",
+                                 next_step="count from 1, in the order of start_campaign's target_evals.")  # fmt: skip
+            points, spread = observe.points_of(ledger, decisions, target=target - 1)
             looked_at = _looked_at(decisions)
             cells = [observe.cell_of(ledger, one) for one in looked_at] if hard else []
             utterances = mining.hardest(cells, hard) if cells else ()
             words = mining.missed_words(cells[-1], hard) if cells else ()
     except AsrtuneError as error:
         return show_error(error, as_json=as_json)
-    found = curve.fit(points, spread) if points else curve.Refusal("no round with known hours of target data is measured")
+    found = curve.fit(points, spread)
     answer = table.more_hours(points, found, hours) if hours is not None else None
     if as_json:
         typer.echo(json.dumps({
             "campaign": campaign.model_dump(mode="json"), "decisions": [one.model_dump(mode="json") for one in decisions],
-            "points": [point.model_dump(mode="json") for point in points], "more_hours": answer,
+            "target": target, "points": [point.model_dump(mode="json") for point in points], "more_hours": answer,
             "hard_utterances": [one.model_dump(mode="json") for one in utterances], "missed_words": [one.model_dump(mode="json") for one in words],
         }, ensure_ascii=False))  # fmt: skip
         return 0
@@ -53,7 +56,7 @@ def show_campaign(campaign_id: str | None, *, hours: float | None, hard: int = 0
     if not decisions:
         typer.echo(f"No round yet: asrtune decide-next-step {wanted}")
         return 0
-    typer.echo(table.rounds_table(decisions) + "\n\n" + table.drawing(points, found) + "\n")
+    typer.echo(table.rounds_table(decisions) + "\n\n" + table.curve_of(campaign.targets[target - 1]) + "\n" + table.drawing(points, found) + "\n")
     if hard:
         typer.echo(table.hard_cases(utterances, words) + "\n")
     typer.echo(answer if answer is not None else f"{decisions[-1].decision_id}: {decisions[-1].why[0]}. Next: {decisions[-1].lever}: {decisions[-1].why[1]}.")

@@ -1,4 +1,4 @@
-"""What the commands that are not tools do: call, schema, quickstart, report, agent-docs, install. Each gives an exit code."""
+"""What the commands that are not tools do: call, schema, quickstart, report, ledger, agent-docs, install. Each gives an exit code."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def call_tool(name: str, arguments: str) -> int:
     from asrtune import registry
     from asrtune.cli_verbs import show_error
 
+    name = name.replace("-", "_")
     try:
         text = sys.stdin.read() if arguments == "-" else arguments
         try:
@@ -36,6 +37,7 @@ def call_tool(name: str, arguments: str) -> int:
 
 def print_schema(name: str | None) -> int:
     """The shipped schemas of one tool or all, as `tools/list` serves them."""
+    name = name and name.replace("-", "_")
     if name is not None and name not in catalog.NAMES:
         from asrcore.errors import AsrtuneError
         from asrtune import registry
@@ -48,6 +50,24 @@ def print_schema(name: str | None) -> int:
     tools = [{"name": t.name, "kind": t.kind, "title": t.title, "summary": t.summary, "annotations": t.annotations._asdict(),
               **catalog.shipped()[t.name]} for t in catalog.TOOLS if name in (None, t.name)]  # fmt: skip
     typer.echo(json.dumps(tools if name is None else tools[0], ensure_ascii=False, indent=1))
+    return 0
+
+
+def start_batch_search(plan_id: str, *, as_json: bool) -> int:
+    """Starts the job, or finds it. The plan stays as it is: plan again once the job has succeeded, and the new plan goes by what it found.
+
+    Errors: `plan_unknown`, `memory_unknown`, and those of starting a job.
+    """
+    from asrcore.errors import AsrtuneError
+    from asrcore.recipe.launch import find_batch
+    from asrcore.workspace import Workspace
+    from asrtune.cli_verbs import show_error
+
+    try:
+        job = find_batch(Workspace.open(), plan_id)
+    except AsrtuneError as error:
+        return show_error(error, as_json=as_json)
+    typer.echo(job.model_dump_json() if as_json else f"{job.job_id}: {job.state}. Next: asrtune get-job {job.job_id}; once it has succeeded, plan-finetune again without batch_size.")
     return 0
 
 
@@ -127,6 +147,36 @@ def _find_report(which: str | None) -> Path:
         raise NotReadyError("no_report", "this workspace has no report yet.", next_step=again.replace("writes it anew", "writes one"))
     # A report that was made again keeps its place in the ledger; its file is the newer one.
     return max(found, key=lambda path: path.stat().st_mtime_ns)
+
+
+def export_ledger(out: Path | None, *, as_json: bool) -> int:
+    """The ledger of this workspace; in ASCII, so that names from data cannot act on a terminal."""
+    from collections import Counter
+
+    from asrcore import io
+    from asrcore.errors import AsrtuneError
+    from asrcore.jobs import Ledger
+    from asrcore.jobs.dump import dump
+    from asrcore.workspace import Workspace
+    from asrtune.cli_verbs import show_error
+
+    try:
+        ws = Workspace.open()
+        with Ledger.open(ws) as ledger:
+            found = dump(ledger)
+        text = json.dumps(found.model_dump(mode="json"), separators=(",", ":")) + "\n"
+        if out is not None:
+            io.write_text(out.resolve(), text)
+    except AsrtuneError as error:
+        return show_error(error, as_json=as_json)
+    if as_json and out is None:
+        typer.echo(text, nl=False)
+        return 0
+    kinds = Counter(str(one.kind) for one in found.objects) + Counter({"job": len(found.jobs), "attempt": len(found.attempts)})
+    typer.echo(f"{ws.ledger_path}: " + (", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items())) or "empty"))
+    if out is not None:
+        typer.echo(f"Wrote {out.resolve()}")
+    return 0
 
 
 def print_agent_docs(topic: str | None) -> int:

@@ -1,4 +1,4 @@
-"""What only a person may do, at a terminal: set limits (init) and say yes to a plan that is over them (approve)."""
+"""What only a person may do, at a terminal: set limits (init), say yes to a plan that is over them (approve), publish an export (upload)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 def approve_plan(plan_id: str) -> int:
     """Shows a plan and its cost, and records a yes to one run of it when the person types its digest. Refuses without a terminal."""
-    from asrcore.errors import AsrtuneError
+    from asrcore.errors import AsrtuneError, clean_text
     from asrcore.jobs import Ledger
     from asrcore.recipe import load_plan
     from asrcore.recipe.approval import approval_of, approve, over_anywhere, plan_digest
@@ -20,7 +20,7 @@ def approve_plan(plan_id: str) -> int:
     from asrtune.cli_verbs import show_error
 
     try:
-        require_terminal("a plan over a limit is for a person to approve.", "asrtune approve PLAN_ID")
+        require_terminal("a plan over a limit is for a person to approve.", f"asrtune approve {clean_text(plan_id, 40)}")
         ws = Workspace.open()
         plan = load_plan(ws, plan_id)
         over = over_anywhere(plan, ws.config)
@@ -50,8 +50,34 @@ def described(plan: Any, over: tuple[str, ...], runs: tuple[str, ...] = ()) -> s
         *(f"data    {use.source} ({use.role}): {use.hours:g} h, {use.share_of_audio:.0%} of the audio" for use in summary.sources),
         *(f"over    {limit}" for limit in over),
         *(f"before  {run_id} had a yes" for run_id in runs),
+        *(("stop    a run that had a yes is ended at twice its time, on a cluster at the cluster's limit",) if over else ()),
     ]
     return "\n".join(lines)
+
+
+def upload_export(export_id: str, repository: str, *, public: bool) -> int:
+    """Shows what would go where, and uploads when the person types the repository's name. Refuses without a terminal."""
+    from asrcore.errors import AsrtuneError, NotReadyError
+    from asrcore.export.upload import folder_of, require_repository, require_token, upload
+    from asrcore.workspace import Workspace
+    from asrtune.cli_verbs import show_error
+
+    try:
+        require_terminal("publishing is for a person to decide.", "asrtune upload EXPORT_ID OWNER/NAME")
+        require_repository(repository)
+        token = require_token()
+        folder = folder_of(Workspace.open(), export_id)
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9
+        typer.echo(f"{export_id}: {size:.2f} GB from {folder}\nto      {repository}, {'public' if public else 'private'} if it is made now")
+        typer.echo("Its README.md names licence and data. Whether the tuning data may be published with it, no tool knows.")
+        if str(typer.prompt("Type OWNER/NAME to upload, or Ctrl-C")).strip() != repository:
+            raise NotReadyError("upload_not_confirmed", "what was typed is not the repository; nothing was uploaded.",
+                                next_step=f"run `asrtune upload {export_id} {repository}` again.")  # fmt: skip
+        address = upload(folder, repository, token, public=public)
+    except AsrtuneError as error:
+        return show_error(error, as_json=False)
+    typer.echo(f"Uploaded: {address}")
+    return 0
 
 
 def require_terminal(what: str, command: str) -> None:

@@ -7,12 +7,16 @@
 
 The answer that expectations and `${name.path}` look into is the envelope plus `"ok": true`, or the error plus `"ok": false`. A line that
 expects nothing expects `ok`. `wait` follows a job to its end and takes its last state as the answer.
+
+A recipe (`recipes/*.toml`) is such a script with comments and values: `[[step]]` tables with the same keys, and `[values]` that a caller may set
+(`--set base=embedded`), filled in where a step says `${values.base}`. It ends at its first answer that is not as expected, since later steps rest on it.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -26,34 +30,76 @@ from asrtune.cli_verbs import await_job, show_error
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z0-9_.]+)\}")
 _KEYS = {"tool", "arguments", "expect", "save", "wait"}
+_RECIPE_KEYS = {"title", "about", "expected", "values", "step"}
 _MISSING = "<missing>"
 
 
-def run_script(path: Path) -> int:
-    """Exit code 0 when every answer is as expected, 1 when one is not, 2 when the script is no script."""
+def run_script(path: Path, changes: Sequence[str] = (), until: str | None = None) -> int:
+    """Exit code 0 when every answer is as expected, 1 when one is not, 2 when the script is no script.
+
+    `changes` are `name=value` of the recipe's values; `until` names the tool after whose first call the script ends.
+    """
     try:
-        steps = read_script(path)
+        steps, values = read_recipe(path) if path.suffix == ".toml" else (read_script(path), {})
+        steps = up_to(steps, until)
+        saved: dict[str, Any] = {"values": changed(values, changes)}
         ws = Workspace.open()
     except AsrtuneError as error:
         return show_error(error, as_json=False)
-    saved: dict[str, Any] = {}
-    wrong = 0
+    wrong = played = 0
     for number, step in steps:
         answer = run_step(step, saved, ws)
         if "save" in step:
             saved[step["save"]] = answer
         differences = compare(answer, step.get("expect") or {"ok": True})
+        played += 1
         wrong += bool(differences)
         typer.echo(f"{'BAD' if differences else 'ok '} {number} {clean_text(str(step['tool']), 64)}")
         for difference in differences:
             typer.echo(f"      {difference}")
-    typer.echo(f"{len(steps) - wrong} of {len(steps)} as expected")
+        if differences and "code" in answer:
+            typer.echo(f"      [{answer['code']}] {clean_text(str(answer.get('message', '')), 300)} Next: {clean_text(str(answer.get('next_step', '')), 300)}")
+        if differences and path.suffix == ".toml":
+            break
+    typer.echo(f"{played - wrong} of {len(steps)} as expected")
     return 1 if wrong else 0
 
 
 def read_script(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """Line number and step. Raises `script_invalid` with all bad lines, and for a script without a step: it would prove nothing."""
     return parse_script(path.read_text(encoding="utf-8", errors="replace").splitlines(), path.name)
+
+
+def read_recipe(path: Path) -> tuple[list[tuple[int, dict[str, Any]]], dict[str, str]]:
+    """Steps with their numbers from 1, and the values with their defaults. Raises `script_invalid`."""
+    try:
+        held = tomllib.loads(path.read_text(encoding="utf-8", errors="replace"))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError("script_invalid", f"{path.name} is no TOML ({clean_text(str(error), 100)}).", next_step="mend the line, then replay it again.") from error
+    steps, values = cast("list[Any]", held.get("step", [])), cast("dict[str, Any]", held.get("values", {}))
+    good = bool(steps) and all(isinstance(step, dict) and "tool" in step and not set(cast("dict[str, Any]", step)) - _KEYS for step in steps)
+    if not good or set(held) - _RECIPE_KEYS or not all(isinstance(value, str) for value in values.values()):
+        raise UsageError("script_invalid", f"{path.name} is not a recipe.",
+                         next_step=f"give it {', '.join(sorted(_RECIPE_KEYS))}: texts, texts under [values], and [[step]] tables with the keys {', '.join(sorted(_KEYS))}.")  # fmt: skip
+    return list(enumerate(steps, 1)), dict(values)
+
+
+def changed(values: dict[str, str], changes: Sequence[str]) -> dict[str, str]:
+    """The values with `name=value` put in. Raises `value_unknown`, so that a slip of the pen does not train something else."""
+    given = {name: value for name, _, value in (change.partition("=") for change in changes)}
+    if unknown := sorted(set(given) - set(values)):
+        raise UsageError("value_unknown", f"the script has no value {clean_text(unknown[0], 64)}.", next_step=f"set one of: {', '.join(values) or 'none, it has no values'}.")
+    return values | given
+
+
+def up_to(steps: list[tuple[int, dict[str, Any]]], tool: str | None) -> list[tuple[int, dict[str, Any]]]:
+    """Steps up to the first call of a tool. Raises `step_unknown`."""
+    if tool is None:
+        return steps
+    last = next((place for place, (_, step) in enumerate(steps) if step["tool"] == tool), None)
+    if last is None:
+        raise UsageError("step_unknown", f"the script never calls {clean_text(tool, 64)}.", next_step="name a tool that it calls, such as plan_finetune.")
+    return steps[: last + 1]
 
 
 def parse_script(lines: Sequence[str], name: str, *, allow_none: bool = False) -> list[tuple[int, dict[str, Any]]]:

@@ -1,7 +1,7 @@
 """One command per tool, built from the tool's input schema, and what happens when it runs.
 
 Required single values are positional, in the order of the fields; a single required list is the last positional and takes many; everything
-else is an option, repeated for lists. A pair such as an att_context_size is written `56,0`. All checking is left to the verb's `Input`, so
+else is an option, repeated for lists. A pair such as an att_context_size is written `56,0` or `[56,0]`. All checking is left to the verb's `Input`, so
 the command line refuses exactly what MCP refuses, with all problems at once.
 """
 
@@ -297,7 +297,7 @@ def _typed(text: Any, schema: dict[str, Any]) -> Any:
         return text
     if _is_pair(schema):
         part = {"type": "number"} if "number" in json.dumps(schema) else {"type": "integer"}
-        return [_typed(piece.strip(), part) for piece in text.split(",")]
+        return [_typed(piece.strip(), part) for piece in text.strip("[] ").split(",")]
     kind = schema.get("type")
     try:
         if kind == "integer":

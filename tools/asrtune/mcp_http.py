@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-import ipaddress
 import os
 import re
 import socket
@@ -17,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from asrcore.addresses import bracketed, is_loopback
+from asrcore.addresses import bracketed, is_any, is_ipv6, is_loopback
 from asrcore.errors import EnvironmentFault, UsageError, clean_text
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Door(NamedTuple):
 def door(host: str, port: int, names: Sequence[str] = (), *, token: str | None) -> Door:
     """A checked door. Raises `http_host_invalid`, `http_token_missing`, `http_token_weak`, `http_names_missing`."""
     for name in (host, *names):
-        if not _NAME.fullmatch(name) and not _is_ipv6(name):
+        if not _NAME.fullmatch(name) and not is_ipv6(name):
             raise UsageError("http_host_invalid", f"{clean_text(name, 80)!r} is no host name or address.",
                              next_step="pass a name or an address without scheme, port or path, e.g. --host 127.0.0.1.")  # fmt: skip
     made = Door(host, port, tuple(names), token)
@@ -67,7 +66,7 @@ def door(host: str, port: int, names: Sequence[str] = (), *, token: str | None) 
     if token is None and not made.loopback:
         raise UsageError("http_token_missing", f"{host} can be reached from other machines, and no token is set.",
                          next_step=f"set {TOKEN_VARIABLE} to the output of `{_MAKE_ONE}` (clients send it as a Bearer token), or keep --host {DEFAULT_HOST}.")  # fmt: skip
-    if not names and _is_any(host):
+    if not names and is_any(host):
         raise UsageError("http_names_missing", f"{host} stands for every address of this machine, so the Host header has nothing to be checked against.",
                          next_step="add --allow-host with the name that clients use, once for each name.")  # fmt: skip
     return made
@@ -77,8 +76,8 @@ def security(made: Door, port: int) -> TransportSecuritySettings:
     """Host and Origin headers that are let in: the address with its port, and each allowed name with any port or none (a proxy may stand before us)."""
     from mcp.server.transport_security import TransportSecuritySettings
 
-    own = [] if _is_any(made.host) else [f"{bracketed(made.host)}:{port}"]
-    if made.loopback or _is_any(made.host):
+    own = [] if is_any(made.host) else [f"{bracketed(made.host)}:{port}"]
+    if made.loopback or is_any(made.host):
         own += [f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")]
     named = [entry for name in map(bracketed, made.names) for entry in (name, f"{name}:*")]
     return TransportSecuritySettings(
@@ -155,18 +154,3 @@ def serve_http(host: str, port: int, names: Sequence[str]) -> None:
         sys.stderr.flush()
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn_server(build_app(None, made, port)).run([listening])
-
-
-
-def _is_ipv6(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).version == 6
-    except ValueError:
-        return False
-
-
-def _is_any(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False

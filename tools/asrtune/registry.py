@@ -12,7 +12,9 @@ import inspect
 import json
 import logging
 import math
+import re
 import sys
+import threading
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +36,11 @@ MAX_PROBLEMS = 50
 """Problems shown of one error on any surface; the message says how many more there are."""
 
 _log = logging.getLogger("asrtune")
+_ID_PATTERN = re.compile(r"\^([a-z]+)_\[0-9a-f\]\{12\}\$")
+"""The pattern of an id, as pydantic's messages quote it."""
+_loading = threading.Lock()
+"""One first import at a time: two threads that meet in a package whose `__init__` imports its own modules (asrcore.score) wait for each other, until
+Python gives one of them half a module."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,8 @@ def load(name: str) -> Verb:
         raise UsageError(
             "tool_unknown", f"there is no tool {clean_text(name, 64)!r}.",
             next_step=f"call one of {', '.join(near or catalog.NAMES)}.")  # fmt: skip
-    module = importlib.import_module(f"asrtune.verbs.{name}")
+    with _loading:
+        module = importlib.import_module(f"asrtune.verbs.{name}")
     return Verb(name, _unwrapped(module.__doc__ or ""), module.Input, module.Output, module.run)
 
 
@@ -82,9 +90,10 @@ def validate(verb: Verb, arguments: Mapping[str, Any]) -> Any:
     try:
         return verb.input.model_validate_json(text, strict=True)
     except ValidationError as error:
-        known = list(verb.input.model_fields)
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        raise _arguments_invalid(verb.name, [_problem(cast("Mapping[str, Any]", e), known) for e in found[:MAX_PROBLEMS]], len(found)) from None
+        every = error.errors(include_url=False, include_context=False)
+        # A list that lost its only, bad entry is "too short" on top: that says nothing more.
+        found = [e for e in every if e["type"] != "too_short" or not any(o is not e and o["loc"][: len(e["loc"])] == e["loc"] for o in every)]
+        raise _arguments_invalid(verb.name, [_problem(cast("Mapping[str, Any]", e), verb.input) for e in found[:MAX_PROBLEMS]], len(found)) from None
 
 
 def _unwrapped(docstring: str) -> str:
@@ -92,13 +101,13 @@ def _unwrapped(docstring: str) -> str:
     return "\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(docstring).split("\n\n"))
 
 
-def error_view(error: AsrtuneError) -> ErrorView:
-    """The error as all surfaces show it, with at most MAX_PROBLEMS problems."""
+def error_view(error: AsrtuneError, most: int = MAX_PROBLEMS) -> ErrorView:
+    """The error as all surfaces show it, with at most `most` problems."""
     view = ErrorView.of(error)
-    more = len(view.problems) - MAX_PROBLEMS
+    more = len(view.problems) - most
     if more <= 0:
         return view
-    return view.model_copy(update={"problems": view.problems[:MAX_PROBLEMS], "message": f"{view.message} ({more} more problems are not shown.)"})
+    return view.model_copy(update={"problems": view.problems[:most], "message": f"{view.message} ({more} more problems are not shown.)"})
 
 
 def envelope(result: Result[Any]) -> dict[str, Any]:
@@ -172,16 +181,26 @@ def _arguments_invalid(name: str, problems: list[Problem], count: int = 1) -> Us
                       next_step=f"correct them (`asrtune schema {name}` shows what is allowed) and call {name} again.", problems=problems)  # fmt: skip
 
 
-def _problem(error: Mapping[str, Any], known: list[str]) -> Problem:
-    """One pydantic finding in our words; never the input's value."""
+def _problem(error: Mapping[str, Any], taken: type[BaseModel]) -> Problem:
+    """One pydantic finding in our words; never the input's value. The fix is a near word, where an id comes from, or what the argument is for."""
     where = clean_text(".".join(str(part) for part in error["loc"]), 80) or "arguments"
+    known = list(taken.model_fields)
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(where, known, n=1, cutoff=0.5)
-        fix = f"did you mean {near[0]}?" if near else f"known arguments: {', '.join(known) or 'none'}"
-        return Problem(code="argument_unknown", message=f"{where}: there is no such argument", fix=fix)
+        return Problem(code="argument_unknown", message=f"{where}: there is no such argument", fix=f"did you mean {near[0]}?" if near else f"known arguments: {', '.join(known) or 'none'}")
+    argument = str(error["loc"][0]) if error["loc"] else ""
+    about = taken.model_fields[argument].description if argument in known else None
+    fix = f"{argument}: {about}" if about else f"pass another value for {where}"
     if error["type"] == "missing":
-        return Problem(code="argument_missing", message=f"{where}: a value is required", fix=f"pass {where}")
-    return Problem(code="argument_invalid", message=f"{where}: {clean_text(error['msg'])}", fix=f"pass another value for {where}")
+        return Problem(code="argument_missing", message=f"{where}: a value is required", fix=fix)
+    message = clean_text(error["msg"])
+    if error["type"] == "string_pattern_mismatch" and (kind := _ID_PATTERN.search(error["msg"])):
+        message = f"not an id of the kind {kind[1]}, which is {kind[1]}_ and 12 of 0-9 and a-f"
+        fix = f'call list_objects with {{"kind": "{kind[1]}"}} and use an id from there'
+    elif error["type"] == "literal_error" and isinstance(error["input"], str):
+        near = difflib.get_close_matches(error["input"][:64], re.findall(r"'([^']+)'", error["msg"]), n=1)
+        fix = f"did you mean {near[0]}?" if near else fix
+    return Problem(code="argument_invalid", message=f"{where}: {message}", fix=clean_text(fix, 300))
 
 
 def _not_json(value: object, where: str = "", depth: int = 0) -> Iterator[Problem]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 20
 MAX_COLUMNS = 8
+WIDEST_CELLS = 240
+"""Characters of the widest cells of a table together. Wider rows become blocks: columns of a few characters cannot be read."""
 _STYLE = {"error": "red", "warning": "yellow", "info": "cyan"}
 _GOOD = {"READY", "succeeded", "better", "kept"}
 _BAD = {"UNUSABLE", "NEEDS FIX", "failed", "lost", "worse", "forgotten"}
@@ -53,11 +55,13 @@ def result(answer: Result[Any]) -> None:
 
 
 def error(view: ErrorView) -> None:
-    """An error on stderr: what, where, how to go on."""
+    """An error on stderr: what, where, how to go on. Problems that the message tells already are not told twice."""
     out = console(stderr=True)
     out.print(Text.assemble((f"[{view.code}] ", "bold red"), view.message), soft_wrap=True)
-    if view.problems:
-        out.print(_problems(view.problems))
+    for fix in dict.fromkeys(problem.fix for problem in view.problems if problem.fix and problem.message in view.message):
+        out.print(Text.assemble(("fix   ", "dim"), fix), soft_wrap=True)
+    if news := tuple(problem for problem in view.problems if problem.message not in view.message):
+        out.print(_problems(news))
     out.print(Text.assemble(("Next: ", "bold"), view.next_step), soft_wrap=True)
 
 
@@ -94,16 +98,27 @@ def _body(data: dict[str, Any]) -> Iterator[RenderableType]:
             yield Group(Text(_words(name), style="bold dim"), *(_indented(part) for part in _body(cast("dict[str, Any]", value))))
 
 
-def _records(name: str, rows: list[dict[str, Any]]) -> Table:
+def _records(name: str, rows: list[dict[str, Any]]) -> RenderableType:
     names = dict.fromkeys(key for row in rows for key, value in row.items() if value not in (None, "", [], {}))
     columns = [c for c in names if not any(_is_nested(row.get(c)) for row in rows)][:MAX_COLUMNS]
     more = f" ({len(rows) - MAX_ROWS} more with --json)" if len(rows) > MAX_ROWS else ""
+    if sum(max(len(_plain(row.get(column))) for row in rows) for column in columns) > WIDEST_CELLS:
+        return Group(Text(f"{_words(name)}{more}", style="bold dim"), *(_block(row, columns) for row in rows[:MAX_ROWS]))
     table = Table(title=Text(f"{_words(name)}{more}"), title_justify="left", title_style="bold dim", header_style="dim", box=None, padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(_words(column), justify="right" if all(isinstance(r.get(column), (int, float)) for r in rows) else "left")
     for row in rows[:MAX_ROWS]:
         table.add_row(*(_cell(row.get(column)) for column in columns))
     return table
+
+
+def _block(row: dict[str, Any], columns: list[str]) -> RenderableType:
+    """One record, its values below each other and the first as the heading."""
+    grid = Table.grid(padding=(0, 2))
+    for column in columns[1:]:
+        if row.get(column) not in (None, "", [], {}):
+            grid.add_row(Text(_words(column), style="dim"), _cell(row.get(column)))
+    return Group(Text(_plain(row.get(columns[0])), style="bold"), _indented(grid))
 
 
 def _problems(problems: tuple[Problem, ...]) -> Table:

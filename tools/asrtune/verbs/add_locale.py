@@ -1,10 +1,10 @@
 """Give a base a prompt slot for a language it was not trained on, started from a trained neighbour's, and check that it can spell the language.
 
-Use it before build_shards and plan_finetune when validate_language_tags says untrained or unknown for the language you want to teach; then plan with the
-new base's id. way own_slot (default) copies the neighbour's prompt column into a slot of the new tag's own and touches no other language; alias points
-the tag at the neighbour's slot, which training will then overwrite. It reads the transcripts and refuses (tokenizer_cannot_spell) when the tokenizer
-lacks more than 0.1 % of their characters, naming them: map them with fix_manifest, or choose another base. Do not use it for a language the base knows.
-It answers at once with a job id; list_objects with kind base names the new base. Cost: seconds on the embedded base, a minute and 2.5 GB for 0.6B.
+Use it before build_shards and plan_finetune when validate_language_tags says untrained or unknown for the language you want to teach (not for one the
+base knows), then plan with the new base's id. The way own_slot (default) copies the neighbour's prompt column into a slot of the new tag's own and touches
+no other language; alias points the tag at the neighbour's slot, which training will then overwrite. It answers at once with a job id (list_objects with kind
+base names the new base), and refuses a language of which the tokenizer lacks more than 0.1 % of the characters, naming them (tokenizer_cannot_spell): map
+them with fix_manifest, or choose another base. Cost: seconds on the embedded base, a minute and 2.5 GB for 0.6B.
 """
 
 from __future__ import annotations

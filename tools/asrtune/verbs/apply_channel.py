@@ -1,9 +1,9 @@
 """Writes a copy of an eval set as it sounds over a simulated telephone line: band, codec, noise, room, level, lost packets.
 
-Use it on dev, target and guard manifests when the product is served by telephone and recorded calls are too few; then register_set and
-run_streaming_eval on the copy (equal ids pair it with the original). Not for training data: build_shards takes the same chains.
+Use it on dev, target and guard manifests when the product is served by telephone and recorded calls are too few, then register_set and
+run_streaming_eval on the copy (equal ids pair it with the original); not for training data, where build_shards takes the same chains.
 A chain is a preset (telephone, mobile, voip) or steps in order, as bandpass:300-3400,gsm,noise:10-20,level:-18--4,loss:0.02; ranges are drawn by id and
-seed. Returns the new manifest, which records what each row drew. Say "simulated" with every number. Cost: 10 to 60 s an hour of audio, 3 hours at most.
+seed. It returns the new manifest, which records what each row drew; say "simulated" with every number. Cost: 10 to 60 s an hour of audio, 3 hours at most.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from asrcore.workspace import Workspace
 
 
 class Input(Frozen):
-    manifest: str = Field(min_length=1, max_length=4096, description="Manifest below a data root.")
+    manifest: str = Field(min_length=1, max_length=4096, description="Manifest.")
     channel: tuple[Annotated[str, Field(min_length=1, max_length=300)], ...] = Field(
         ("telephone",), min_length=1, max_length=8, description="Of several chains each row draws one."
     )
     noise: str | None = Field(
-        None, min_length=1, max_length=4096, description="Folder of recordings for noise steps, else pink noise."
+        None, min_length=1, max_length=4096, description="Folder of noise recordings, else pink noise."
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="What each row draws.")
 

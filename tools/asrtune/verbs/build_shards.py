@@ -1,10 +1,10 @@
 """Packs training manifests, and replay manifests of the languages to keep, into tar shards for the training loader.
 
-Use it after inspect_dataset and validate_language_tags, before plan_finetune; dev, test and guard sets stay plain manifests.
-Replay gets replay_share of the training seconds, evenly over its manifests; without replay the other languages are usually forgotten.
-It answers at once with a job id; the job's result holds the shards_id, and utterances, seconds and loader weight of each source.
-Data that overlaps a registered dev, target, guard or blind set is refused (training_overlaps). No row is dropped in silence: rows marked _skipme are counted, and a row with unusable audio fails the job with every such line listed.
-With channel the audio goes through simulated telephone lines (chains as in apply_channel; none keeps it); of several each utterance draws one.
+Use it after inspect_dataset and validate_language_tags, before plan_finetune; dev, test and guard sets stay plain manifests, and overlaps with a
+registered one are refused (training_overlaps). Replay gets replay_share of the training seconds, evenly over its manifests (without it other languages
+are usually forgotten); with channel each utterance goes through a simulated telephone line (chains as in apply_channel; none keeps it).
+It answers at once with a job id; the result holds the shards_id, and utterances, seconds and weight of each source (rows marked _skipme are counted;
+unusable audio fails the job, every line listed).
 Cost: seconds of a core for an hour of audio, more with a channel, and up to 115 MB an hour on disk; a stopped job goes on where it was.
 """
 
@@ -18,9 +18,10 @@ from pydantic import Field
 from asrcore.data.channel import parse_chains, uses_noise
 from asrcore.data.channel_sound import make_plan
 from asrcore.data.roles import overlaps_of_training
-from asrcore.data.shard_request import FLAC_BYTES_PER_SECOND, check_manifests, make_request
-from asrcore.data_requests import ChannelPlan
+from asrcore.data.shard_request import bytes_per_second, check_manifests, make_request
+from asrcore.data_requests import ChannelPlan, OpusKbits
 from asrcore.errors import NotReadyError, Problem, UsageError
+from asrcore.io import sha256_json
 from asrcore.jobs import JobView, Ledger, submit
 from asrcore.requests import Role
 from asrcore.results import Frozen, NextAction, Result
@@ -30,20 +31,18 @@ Chain = Annotated[str, Field(min_length=1, max_length=300)]
 
 
 class Input(Frozen):
-    train: tuple[str, ...] = Field(min_length=1, max_length=100, description="Manifests to learn from, each below a data root.")
+    train: tuple[str, ...] = Field(min_length=1, max_length=100, description="Manifests to learn from.")
     replay: tuple[str, ...] = Field((), max_length=100, description="Manifests of languages and domains to keep.")
-    replay_share: float = Field(
-        0.1, ge=0, le=0.9, allow_inf_nan=False, description="Share of training seconds that replay gets; 0.1 is usual."
-    )
+    replay_share: float = Field(0.1, ge=0, le=0.9, allow_inf_nan=False, description="0.1 is usual.")
     alpha: float = Field(1.0, ge=0, le=1, allow_inf_nan=False, description="Train locales, then their sources, share by hours**alpha.")
     utterances_per_shard: int = Field(200, ge=1, le=10_000, description="About 200 mixes well.")
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="Order of the utterances and what they draw.")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of the order and of what utterances draw.")
     channel: tuple[Chain, ...] = Field((), max_length=8, description="Chains for the train manifests.")
     replay_channel: tuple[Chain, ...] = Field((), max_length=8, description="Chains for the replay manifests.")
-    noise: str | None = Field(
-        None, min_length=1, max_length=4096, description="Folder of recordings for noise steps, else pink noise."
-    )
+    noise: str | None = Field(None, min_length=1, max_length=4096, description="Folder of noise recordings, else pink noise.")
     shar: bool = Field(False, description="Also as Lhotse Shar, for twice the disk.")
+    opus: OpusKbits = Field(0, description="Lossy kbit/s: less disk, 100 s of a core an hour; 0 is lossless.")
+    scheduler: str = Field("", max_length=200, description="Dask scheduler that asrtune.toml names.")
 
 
 Output = JobView
@@ -64,15 +63,16 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
         raise NotReadyError("training_overlaps", f"{len(overlaps)} overlaps of training data with sets that models are measured by.",
                             next_step="take the rows out with fix_manifest or split_dataset, or register_set with allow_overlap and a person's reason.",
                             problems=overlaps)  # fmt: skip
-    need_gb, budget_gb = sum(f.seconds for f in facts) * FLAC_BYTES_PER_SECOND * (1 + request.shar) / 1e9, ws.config.budgets.max_disk_gb
+    need_gb, budget_gb = sum(f.seconds for f in facts) * bytes_per_second(request.opus) * (1 + request.shar) / 1e9, ws.config.budgets.max_disk_gb
     if need_gb > budget_gb:
         raise UsageError("disk_budget_exceeded", f"the shards may take {need_gb:.1f} GB, the budget max_disk_gb is {budget_gb:g} GB.",
                          next_step="pass fewer manifests, or ask the person to raise max_disk_gb in asrtune.toml.")  # fmt: skip
     wanted = make_request(
         facts, request.replay_share, utterances_per_shard=request.utterances_per_shard, seed=request.seed, folder=ws.home / "shards",
-        channels=channels, shar=request.shar, alpha=request.alpha,
+        channels=channels, shar=request.shar, alpha=request.alpha, opus=request.opus, scheduler=request.scheduler,
     )  # fmt: skip
-    job = submit(ws, "build_shards", wanted)
+    # Whoever writes them, they are the same shards, so it is the same job.
+    job = submit(ws, "build_shards", wanted, key=sha256_json({"kind": "build_shards", "request": wanted.model_dump(mode="json", exclude={"scheduler"})}))
     hours, rows = sum(f.seconds for f in facts) / 3600, sum(f.rows for f in facts)
     shards_id = wanted.out.rsplit("/", 1)[-1]
     return Result(
@@ -100,6 +100,9 @@ def _warnings(request: Input, skipped: int) -> list[Problem]:
     if not request.replay:
         found.append(Problem(code="replay_missing", message="no replay: a fine-tune on this alone usually forgets the other languages",
                              fix="pass replay manifests in the languages to keep", severity="warning"))  # fmt: skip
+    if request.opus:
+        found.append(Problem(code="shards_lossy", message=f"Opus at {request.opus} kbit/s: training will not hear the recordings as they are",
+                             fix="leave opus out unless disk is short; compare two evals before you trust it", severity="warning"))  # fmt: skip
     if skipped:
         found.append(Problem(code="rows_skipped", message=f"{skipped} rows are marked _skipme and left out", severity="info"))
     return found

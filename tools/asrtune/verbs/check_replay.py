@@ -1,11 +1,11 @@
 """Check that the other languages were kept: a non-inferiority test per guard set, with margin and power stated.
 
 Use it after run_streaming_eval has scored both checkpoints on the guard sets, in langID and, if the product serves it, in auto; base and tuned
-evals are paired by set, att_context_size and prompt mode. Do not use it for the target set: a gain is for compare_models to show. Each guard is
-kept (the 95 % upper bound of its loss is under the margin), forgotten (a loss is shown and its estimate exceeds the margin) or inconclusive
-(with the number of words that would do); all are kept only when every one is. The margin is margin_points, or the larger of 0.5 point and 5 %
-of the base's rate. A guard whose recordings the tuned run was trained on is refused (guard_overlaps_replay). Cost: seconds, about a minute more
-for every 10 million training utterances; no model is loaded.
+evals are paired by set, att_context_size and prompt mode. Do not use it for the target set (a gain is for compare_models to show); a guard whose
+recordings the tuned run was trained on is refused (guard_overlaps_replay). It returns kept for a guard where the 95 % upper bound of its loss is under
+margin_points (left out: the larger of 0.5 point and 5 % of the base's rate), forgotten where a loss is shown and its estimate exceeds the margin, else
+inconclusive with the number of words that would do; all are kept only when every one is. Cost: seconds, about a minute more for every 10 million
+training utterances; no model is loaded.
 """
 
 from __future__ import annotations

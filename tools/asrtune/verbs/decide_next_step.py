@@ -1,10 +1,10 @@
 """Judge a campaign's newest candidate and say the one thing to do next, with the reason and the evals it rests on.
 
 Use it after check_replay in every round, with the candidate's evals on all targets and guards; without evals it repeats the latest decision, so
-anyone can go on from the campaign_id alone. It does not train. The candidate is promoted, rejected or undecided (accepting none is normal), and one
+anyone can go on from the campaign_id alone. It trains nothing: the candidate is promoted, rejected or undecided (accepting none is normal), and one
 lever is named: add_data, more_replay, blend, boost_terms, lower_lr, collect_test_words, fix_data or stop. It returns the rules that matched, what more
-data would bring (90 %) or why nobody knows, where the errors are and what kinds of data to add. The same evals again give the same decision.
-Cost: seconds, no model is loaded.
+data would bring (90 %) or why nobody knows, where the errors are and what kinds of data to add. Cost: seconds, no model is loaded; the same evals
+again give the same decision.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from typing import Annotated
 from pydantic import Field
 
 from asrcore.campaign import Campaign, Decision, next_step
+from asrcore.campaign.blind import blind_set, decisions_by_set
+from asrcore.campaign.changes import train_request
 from asrcore.campaign.decide import next_round
 from asrcore.campaign.evidence import Lever
 from asrcore.campaign.observe import cell_of
-from asrcore.campaign.state import ALL_ROWS, decisions_of, load_campaign
+from asrcore.campaign.state import decisions_of, load_campaign
+from asrcore.data.corpora import corpora_for
 from asrcore.errors import Problem
 from asrcore.jobs import Ledger
-from asrcore.jobs.store import newest
 from asrcore.results import Frozen, NextAction, Result
 from asrcore.workspace import Workspace
 from asrtune.verbs.check_replay import refuse_trained
@@ -48,8 +50,9 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
         campaign = load_campaign(ledger, request.campaign_id)
         warnings = _refuse_memory(ledger, campaign, request)
         decision = next_step(ledger, campaign, request.candidate_evals, target_hours=request.target_hours, lever=request.lever)
+        warnings += _warnings(ledger, campaign, decision)
         actions = _next(ledger, campaign, decision)
-    return Result(summary=sentence(decision), data=decision, warnings=(*warnings, *_warnings(campaign, decision)), next_actions=actions)
+    return Result(summary=sentence(decision), data=decision, warnings=warnings, next_actions=actions)
 
 
 def sentence(decision: Decision) -> str:
@@ -76,24 +79,25 @@ def _refuse_memory(ledger: Ledger, campaign: Campaign, request: Input) -> tuple[
     return refuse_trained(ledger, pairs)
 
 
-def _warnings(campaign: Campaign, decision: Decision) -> tuple[Problem, ...]:
+def _warnings(ledger: Ledger, campaign: Campaign, decision: Decision) -> tuple[Problem, ...]:
     found: list[Problem] = []
     if decision.round.candidate is not None and decision.round.target_hours is None:
         found.append(Problem(code="target_hours_unknown", severity="warning", message="the candidate's run is not in this workspace, so its hours of target data are not known "
                              "and the round is not on the learning curve", fix="pass target_hours next time"))  # fmt: skip
-    if decision.times_used > 1:
-        found.append(Problem(code="test_set_used", severity="info", message=f"the first target set has guided {decision.times_used} decisions, so its last rate is too friendly",
+    if len(decision.round.changed) > 1:
+        found.append(Problem(code="round_changed_more", severity="warning", message=f"against the trained round before, this one changed {', '.join(decision.round.changed)} "
+                             "at once, so nobody can say which of them did it", fix="change one lever a round"))  # fmt: skip
+    used = max(decision.times_used, decisions_by_set(ledger)[campaign.targets[0].set.sha256])
+    if used > 1:
+        found.append(Problem(code="test_set_used", severity="info", message=f"the first target set has guided {used} decisions, so its last rate is too friendly",
                              fix="measure the model that ships once on a set that guided none"))  # fmt: skip
+    if decision.accepted is not None and blind_set(ledger) is None:
+        found.append(Problem(code="blind_set_missing", severity="warning", message=f"this promotion rests on a set that has guided {used} decisions, and no blind set is registered",
+                             fix="register_set, role blind, recordings that nobody was trained on or judged by; measure once what is to ship"))  # fmt: skip
     if decision.lever == "stop" and campaign.goal_percent is not None and decision.lever_rule != "goal_met":
         found.append(Problem(code="goal_not_met", severity="warning", message=f"the campaign ends above its goal of {campaign.goal_percent:g} %",
                              fix="tell the person; only they may change the goal or the budget"))  # fmt: skip
     return tuple(found)
-
-
-def _dev_of(ledger: Ledger, run_id: str | None) -> str | None:
-    """The dev manifest of a run, for a plan of the same training at another rate."""
-    found = (job.request["dev"]["path"] for job in newest(ledger, ALL_ROWS) if job.kind == "train" and job.request.get("run_id") == run_id)
-    return next(found, None)
 
 
 def _next(ledger: Ledger, campaign: Campaign, decision: Decision) -> tuple[NextAction, ...]:
@@ -103,14 +107,15 @@ def _next(ledger: Ledger, campaign: Campaign, decision: Decision) -> tuple[NextA
     look = NextAction(tool="list_objects", arguments={"kind": kind}, why=why)
     if decision.lever == "stop":
         return (*_blind(ledger, campaign, decision), *_report(decision)) or (look,)
-    if decision.lever == "lower_lr" and this.shards_id is not None and (dev := _dev_of(ledger, this.run_id)) is not None:
-        return (NextAction(tool="plan_finetune", arguments={"shards_id": this.shards_id, "dev_manifest": dev},
+    if decision.lever == "lower_lr" and (asked := train_request(ledger, this.run_id)) is not None:
+        return (NextAction(tool="plan_finetune", arguments={"shards_id": asked.shards.shards_id, "dev_manifest": asked.dev.path},
                            why="Shows the rate that was planned; call it again with half of it as peak_lr."),)  # fmt: skip
     if decision.lever == "blend" and this.run_id is not None:
         return (NextAction(tool="blend_checkpoints", arguments={"base": campaign.base.path, "tuned": [this.run_id]},
                            why="Makes points between base and candidate; measure them, pass the largest alpha that keeps the guards as the next round."),)  # fmt: skip
     if decision.lever == "add_data" and 2 <= len(main.locales[0]) <= 16:
-        return (NextAction(tool="find_corpora", arguments={"locale": main.locales[0]}, why="Public data for this locale, if the person has no more of their own."), look)
+        listed = ", ".join(one.name for one in corpora_for(main.locales[0]))
+        return (NextAction(tool="find_corpora", arguments={"locale": main.locales[0]}, why=f"Public data that may hold this locale, if the person has no more of their own: {listed}."), look)
     return (look,)
 
 
@@ -123,13 +128,16 @@ def _report(decision: Decision) -> tuple[NextAction, ...]:
 
 
 def _blind(ledger: Ledger, campaign: Campaign, decision: Decision) -> tuple[NextAction, ...]:
-    """One look at the newest blind set with the model in force, if one was registered and there is something to ship."""
-    path = next((row.data["manifest"]["path"] for row in ledger.list("set", 1000) if row.data["role"] == "blind"), None)
-    if path is None or decision.in_force.sha256 == campaign.base.sha256:
+    """One look at the newest blind set with the model in force, if one was registered, there is something to ship, and it was not looked at yet."""
+    blind = blind_set(ledger)
+    if blind is None or decision.in_force.sha256 == campaign.base.sha256 or blind.shows(decision.in_force):
         return ()
     main = campaign.targets[0]
-    arguments = {"checkpoint": decision.in_force.path, "manifests": [path], "att_context_sizes": [list(main.att_context)], "prompt_modes": [main.prompt_mode]}
-    return (NextAction(tool="run_streaming_eval", arguments=arguments, why="The blind set, once, before it ships: it guided no decision."),)
+    arguments = {"checkpoint": decision.in_force.path, "manifests": [blind.manifest.path], "att_context_sizes": [list(main.att_context)], "prompt_modes": [main.prompt_mode]}
+    why = "The blind set, once, before it ships: it guided no decision."
+    if not blind.fresh_for(decision.in_force, campaign.base):
+        why = f"The blind set guided no decision, but {len(blind.seen_by)} checkpoints were measured on it, so it is only as blind as those who looked."
+    return (NextAction(tool="run_streaming_eval", arguments=arguments, why=why),)
 
 
 _LOOK: dict[Lever, tuple[str, str]] = {

@@ -18,6 +18,7 @@ from typing import Literal
 from pydantic import Field
 
 from asrcore.errors import AsrtuneError, Problem, clean_text
+from asrcore.machine import memory_gb, read_gpus
 from asrcore.results import Frozen, Result
 from asrcore.workspace import Budgets, Workspace
 
@@ -80,7 +81,7 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
     problems: list[Problem] = []
     packages = {name: _version(name) for name in PACKAGES}
     problems += _package_problems(packages)
-    total, free = _memory_gb()
+    total, free = memory_gb()
     disk = shutil.disk_usage(_existing(ws.home)).free / 1e9
     if disk < MIN_DISK_GB:
         problems.append(Problem(code="disk_low", message=f"{disk:.1f} GB are free for the workspace, a run needs about {MIN_DISK_GB:.0f} GB",
@@ -147,35 +148,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _memory_gb() -> tuple[float, float]:
-    """Total and available memory. Linux says both; elsewhere the total is all we know."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        fields = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines() if ":" in line)
-        kib = {name: int(fields[name].split()[0]) for name in ("MemTotal", "MemAvailable")}
-        return round(kib["MemTotal"] * 1024 / 1e9, 1), round(kib["MemAvailable"] * 1024 / 1e9, 1)
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return round(total, 1), round(total, 1)
-
-
 def _gpus() -> tuple[tuple[Gpu, ...], Problem | None]:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return (), None
-    query = [program, "--query-gpu=name,memory.total,memory.free,driver_version", "--format=csv,noheader,nounits"]
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=15, stdin=subprocess.DEVNULL, check=True).stdout
+        found = read_gpus()
     except (OSError, subprocess.SubprocessError) as error:
         return (), Problem(code="gpu_unreadable", message=f"nvidia-smi does not answer ({type(error).__name__})",
                            fix="run nvidia-smi by hand and repair the driver", severity="warning")  # fmt: skip
-    rows = [[cell.strip() for cell in line.split(",")] for line in answer.splitlines()]
-    return tuple(Gpu(name=clean_text(row[0], 60), memory_gb=_mib_as_gb(row[1]), free_gb=_mib_as_gb(row[2]), driver=clean_text(row[3], 40))
-                 for row in rows if len(row) == 4), None  # fmt: skip
-
-
-def _mib_as_gb(cell: str) -> float:
-    """nvidia-smi writes [N/A] on machines that share memory with the processor."""
-    return round(float(cell) * 1024**2 / 1e9, 1) if cell.replace(".", "", 1).isdigit() else 0.0
+    return tuple(Gpu(name=gpu.name, memory_gb=gpu.memory_gb, free_gb=gpu.free_gb, driver=gpu.driver) for gpu in found), None
 
 
 def _existing(path: Path) -> Path:

@@ -1,8 +1,8 @@
 """Write a checkpoint for deployment and prove that it says the same words.
 
-Targets: nemo (one .nemo), transformers (a folder for AutoProcessor and Nemotron3_5AsrForRNNT), onnx (sherpa-onnx's layout, a folder a chunk size). The
+Targets: nemo (one .nemo), transformers (a folder for AutoProcessor and Nemotron3_5AsrForRNNT), onnx (sherpa-onnx's layout, a folder a chunk size); the
 finished files are opened by the library that runs them and must give the checkpoint's transcripts on the smoke manifests, at batch 1, at every asked
-att_context_size, in langID and auto; else no artefact appears and the error says what differed. Use it on a run whose compare_models verdict is "better" and
+att_context_size, in langID and auto, else no artefact appears and the error says what differed. Use it on a run whose compare_models verdict is "better" and
 whose check_replay verdict is "kept"; it does not judge quality itself. It answers at once with a job id; the finished job names the folder with files, model
 card, checksums and what was compared. Cost: a minute or two on the embedded base; at 0.6B minutes, and on disk 3 times the file (onnx: 2, and 1 more a chunk size).
 """
@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from asrcore.checkpoint import trained_contexts
+from asrcore.checkpoint import has_adapters, require_known_contexts, trained_contexts
 from asrcore.errors import UsageError
-from asrcore.export import card_facts
+from asrcore.export import card_facts, provenance
 from asrcore.export_requests import ExportTarget
 from asrcore.io import sha256_json
 from asrcore.jobs import JobView, Ledger, answer, submit
@@ -40,26 +40,30 @@ class Input(Frozen):
         "[56,13] 1120. Left out: [56,0] and [56,3] for nemo, the trained ones for transformers, [56,6] for onnx.",
     )  # fmt: skip
     int8: bool = Field(False, description="onnx only: quantised graphs beside those in float32; refused where they change more than 5 % of the words.")
-    sherpa_onnx: bool = Field(
-        False, description="onnx only: also run sherpa-onnx itself from audio to text; refused where its WER is over 0.5 point worse than the checkpoint's."
-    )
+    sherpa_utterances: int = Field(
+        200, ge=0, le=2000, description="onnx only: utterances of the smoke manifests that sherpa-onnx itself transcribes from audio; refused where its WER "
+        "is over 0.5 point worse than the checkpoint's. 0: not asked.",
+    )  # fmt: skip
 
 
 Output = JobView
 
 
 def run(request: Input, ws: Workspace) -> Result[Output]:
-    if (request.int8 or request.sherpa_onnx) and request.to != "onnx":
-        raise UsageError("onnx_only", f"int8 and sherpa_onnx are for the target onnx only, not for {request.to}.",
+    if request.to != "onnx" and (request.int8 or "sherpa_utterances" in request.model_fields_set):
+        raise UsageError("onnx_only", f"int8 and sherpa_utterances are for the target onnx only, not for {request.to}.",
                          next_step='call export_model with to "onnx", or without them.')  # fmt: skip
     checkpoint = resolve_checkpoint(ws, request.checkpoint)
+    if has_adapters(Path(checkpoint.path)):
+        raise UsageError("adapters_not_exportable", "the checkpoint holds NeMo's adapters, which no other runtime reads and which cannot be merged.",
+                         next_step="export a run with another surface: plan_finetune with lora:r ends in plain weights.")  # fmt: skip
     with Ledger.open(ws) as ledger:
         facts = card_facts(ledger, checkpoint)
     smoke, *extra = (manifest_ref(ws.resolve_data(path)) for path in dict.fromkeys((request.smoke_manifest, *request.extra_smoke_manifests)))
     wanted = ExportRequest(
         checkpoint=checkpoint, target=request.to, smoke=smoke, extra_smoke=tuple(extra), smoke_utterances=request.smoke_utterances,
-        att_contexts=contexts(request, Path(checkpoint.path)), int8=request.int8, sherpa_onnx=request.sherpa_onnx, provenance={"checkpoint": checkpoint.name, "sha256": checkpoint.sha256},
-        card=facts, out="",
+        att_contexts=contexts(request, Path(checkpoint.path)), int8=request.int8, sherpa_utterances=request.sherpa_utterances if request.to == "onnx" else 0,
+        provenance=provenance(facts, checkpoint), card=facts, out="",
     )  # fmt: skip
     export_id = f"export_{sha256_json(wanted)[:12]}"
     job = submit(ws, "export", wanted.model_copy(update={"out": str(ws.folder("exports", export_id))}))
@@ -68,8 +72,9 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
 
 
 def contexts(request: Input, checkpoint: Path) -> tuple[tuple[int, int], ...]:
-    """The asked ones, or the target's own: onnx writes a whole encoder for each, so it gets one."""
+    """The asked ones, or the target's own: onnx writes a whole encoder for each, so it gets one. Raises `att_context_untrained`."""
     if request.att_context_sizes:
+        require_known_contexts(checkpoint, request.att_context_sizes)
         return tuple(dict.fromkeys(request.att_context_sizes))
     if request.to == "nemo":
         return NEMO_CONTEXTS

@@ -1,9 +1,9 @@
 """Writes a corrected copy of a manifest, and a diff: chosen fixes only, the original stays as it is.
 
-Use it for what inspect_dataset and validate_language_tags report: wrong tags, aliases of field names, decomposed characters, stray white space, tags
-written in the text, characters the tokenizer lacks. Rows that cannot be mended are marked _skipme with a reason by filter, duration or line; they
-stay in the manifest, and training leaves them out. It does not change audio and does not rewrite sentences. It returns the new manifest, the diff,
-rows changed by fix, hours marked, and what the reader still finds. Cost: seconds for 100,000 rows; audio headers only with audio_unusable.
+Use it for what inspect_dataset and validate_language_tags report: wrong tags, field aliases, decomposed characters, white space, tags in the text,
+characters the tokenizer lacks. Rows that cannot be mended are marked _skipme with a reason by filter, duration or line and stay in the manifest, where
+training leaves them out; audio and sentences are not rewritten. It returns the new manifest, the diff, rows changed
+by fix, hours marked, and what the reader still finds. Cost: seconds for 100,000 rows; audio headers only with audio_unusable.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ Written = Annotated[str, Field(max_length=20)]
 
 
 class Input(Frozen):
-    manifest: str = Field(min_length=1, max_length=4096, description="JSON-lines manifest below a data root.")
+    manifest: str = Field(min_length=1, max_length=4096, description="JSON-lines manifest.")
     tags: dict[Tag, Tag] = Field(default_factory=dict, description='Locale tag -> right tag, as {"es": "es-ES"}.')
     base: str = Field(EMBEDDED, min_length=1, max_length=4096, description="Checkpoint that must know the new tags.")
-    names: bool = Field(False, description="Rename aliases (sentence, audio_file, language …), and make lang equal to target_lang.")
+    names: bool = Field(False, description="Aliases (sentence, language …) to our names, and lang equal to target_lang.")
     unicode_nfc: bool = Field(False, description="Compose characters (Unicode NFC).")
     strip_tags: bool = Field(False, description="Take locale tags such as <el-GR> out of the text.")
     characters: dict[Character, Written] = Field(default_factory=dict, description='Character -> what to write, as {"’": "\'"}.')

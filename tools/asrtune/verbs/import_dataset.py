@@ -1,9 +1,8 @@
-"""Makes a manifest from a corpus as people have it: a folder with transcripts, a table, a release of Common Voice, FLEURS, LibriSpeech, Kaldi, Lhotse …
+"""Makes a manifest from a corpus as people have it: a folder with transcripts, a table, Common Voice, FLEURS, Hugging Face, LibriSpeech, Kaldi, Lhotse …
 
-Use it first, for data that is no NeMo manifest yet, or to check one; inspect_dataset and validate_language_tags come next. It reads audio where it
-lies and copies nothing. The layout is recognised unless format is given; the locale never is: pass target_lang, or map a column to it. It returns
+Use it first, for data that is no NeMo manifest yet; inspect_dataset and validate_language_tags come next. Audio stays where it lies. The layout is recognised unless format is given; the locale never is: pass target_lang, or map a column to it. It returns
 the manifest's path, rows, hours by locale and rate, and every row that was left out, by reason (a file lists each with file and line).
-Cost: one file header a row, about 5,000 rows a second; decode=true reads all samples (finds broken audio, writes digests for leakage checks).
+Cost: one file header a row, about 5,000 rows a second; decode=true reads all samples.
 """
 
 from __future__ import annotations
@@ -13,11 +12,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from asrcore.data.importers import hugging_face
 from asrcore.data.importers.detect import detect
 from asrcore.data.importers.formats import READERS, WITH_COLUMNS, WITH_PARTS, WITH_STYLES, Format
 from asrcore.data.importers.rows import ReadRequest
 from asrcore.data.importing import NOT_IMPORTED, ImportReport, ImportRules, import_rows, is_locale
 from asrcore.errors import Problem, UsageError
+from asrcore.io import require_disk
 from asrcore.jobs import Ledger
 from asrcore.results import Artifact, Frozen, NextAction, Result
 from asrcore.workspace import Workspace
@@ -29,7 +30,7 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 class Input(Frozen):
     source: str = Field(min_length=1, max_length=4096, description="Folder, table or transcript file below a data root.")
     target_lang: str | None = Field(
-        None, max_length=16, description="Locale tag of all rows, such as el-GR; left out when the rows name theirs."
+        None, max_length=16, description="Locale tag of all rows, unless they name theirs."
     )
     format: Literal[Format, "detect"] = Field("detect", description="Layout; detect names it or refuses.")
     columns: dict[Column, Name] = Field(
@@ -43,7 +44,7 @@ class Input(Frozen):
         None, min_length=1, max_length=4096, description="Folder of the audio, where it is not beside the texts."
     )
     style: Literal["written", "spoken"] = Field(
-        "written", description="Which transcript, where a corpus has two: with case and punctuation (what the base writes), or normalised."
+        "written", description="Where a corpus has two transcripts: with case and punctuation (what the base writes), or normalised."
     )
     name: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Name of the corpus, written into every row as source.")
     agree_with: str = Field(
@@ -67,9 +68,11 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
     chosen = detect(source, ws.data_roots) if request.format == "detect" else request.format
     _refuse_unused(request, chosen, source)
     wanted = ReadRequest(
-        source, ws.data_roots, request.split, dict[str, str](request.columns.items()), audio_root, request.style, request.target_lang,
+        source, ws.data_roots, request.split, dict[str, str](request.columns.items()), audio_root, request.style, request.target_lang, ws.home / "audio",
         ws.resolve_data(request.agree_with) if request.agree_with else None,
     )  # fmt: skip
+    if chosen == "hugging_face":
+        _require_room(hugging_face.total_bytes(source, request.split), ws)
     rules = ImportRules(chosen, request.target_lang, request.name, ws.data_roots, request.decode)
     report = import_rows(READERS[chosen](wanted), rules, ws.home / "datasets")
     with Ledger.open(ws) as ledger:
@@ -89,6 +92,14 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
             Artifact(name="not imported", path=str(Path(report.manifest).with_name(NOT_IMPORTED)), kind="log"),
         ),
     )  # fmt: skip
+
+
+def _require_room(need_bytes: int, ws: Workspace) -> None:
+    """For audio that has to be written out of the files that hold it."""
+    if need_bytes > ws.config.budgets.max_disk_gb * 1e9:
+        raise UsageError("disk_budget_exceeded", f"the audio inside may take {need_bytes / 1e9:.1f} GB, the budget max_disk_gb is {ws.config.budgets.max_disk_gb:g} GB.",
+                         next_step="import a split at a time, or ask the person to raise max_disk_gb in asrtune.toml.")  # fmt: skip
+    require_disk(ws.home, need_bytes)
 
 
 def _refuse_unused(request: Input, chosen: Format, source: Path) -> None:

@@ -59,7 +59,9 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
             actions = (NextAction(tool="get_job", arguments={"job_id": live, "wait_s": 45}, why="the newest job that has not ended"),)
     else:
         with Ledger.open(ws) as ledger:
-            lines = tuple(_line(row) for row in ledger.list(request.kind, request.limit + 1))
+            rows = ledger.list(request.kind, request.limit + 1)
+            used = _decisions_by_set(ledger) if request.kind == "set" else dict[str, int]()
+        lines = tuple(_line(row, used) for row in rows)
     more = len(lines) > request.limit
     shown = lines[: request.limit]
     count = f"The newest {len(shown)} of more" if more else f"{len(shown)}" if shown else "No"
@@ -80,12 +82,20 @@ def _job_line(view: JobView) -> Line:
     return Line(id=view.job_id, created=view.created, facts=facts)
 
 
-def _line(row: LedgerObject) -> Line:
+def _line(row: LedgerObject, used: Mapping[str, int]) -> Line:
     try:
         facts, names = _FACTS.get(row.kind, _plain)(row.data)
     except (ValidationError, KeyError, TypeError):  # a row of an older or newer release: its numbers still say something
         facts, names = _plain(row.data)
+    if row.kind == "set" and (times := used.get(row.data.get("manifest", {}).get("sha256"))):
+        facts += f", used: guided {times} decision{'' if times == 1 else 's'}"
     return Line(id=row.id, created=row.created, facts=facts, untrusted_text=clean_text(names))
+
+
+def _decisions_by_set(ledger: Ledger) -> Mapping[str, int]:
+    from asrcore.campaign.blind import decisions_by_set  # scipy comes with the campaigns; the other kinds answer without it
+
+    return decisions_by_set(ledger)
 
 
 def _shards(data: dict[str, Any]) -> tuple[str, str]:

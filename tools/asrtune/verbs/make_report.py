@@ -1,9 +1,9 @@
-"""Write one self-contained HTML page with the numbers, plots and worst utterances of a base and a tuned checkpoint.
+"""Write one HTML page with the numbers, plots and worst utterances of a base and a tuned checkpoint.
 
 Use it once the evals exist, to show a person what was gained and what was kept; list_objects and get_job serve programs better. Base and tuned
-evals are paired by set, att_context_size and prompt mode; the guard lists add the replay check (the newest check_replay of the same evals, else
-one with the default margin), and run_id adds the training curves. It returns the path of report.html in the workspace, which needs no network,
-no script and no other file. Transcripts on the page are data from the sets. Cost: seconds, no model is loaded.
+evals are paired by set, att_context_size and prompt mode; the guard lists add the replay check (the newest check_replay of these evals, else one
+with the default margin), run_id adds the training curves, and a campaign that judged a tuned eval adds its rounds. It returns the path of
+report.html, which needs no network, script or other file; transcripts on it are data of the sets. Cost: seconds, no model is loaded.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import Field
 
 from asrcore import io
+from asrcore.campaign.history import campaign_of, history_of
 from asrcore.errors import UsageError, clean_text
 from asrcore.jobs import Ledger, store
 from asrcore.jobs.child import EVENTS
@@ -57,13 +58,17 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
         comparisons = [_comparison(ledger, base, tuned) for base, tuned in pairs]
         replay = _replay(ledger, guards) if guards else None
         training = _training(ws, ledger, request.run_id) if request.run_id else None
-        sources = (*(c.comparison_id for c in comparisons), *([replay.replay_id] if replay else []))
+        campaign = campaign_of(ledger, {tuned.eval_id for _, tuned in pairs})
+        history = history_of(ledger, campaign) if campaign else None
+        behind = (replay.replay_id if replay else None, history.decision_id if history else None)
+        sources = (*(c.comparison_id for c in comparisons), *filter(None, behind))
         report_id = "report_" + io.sha256_json([request.title, sources, request.run_id])[:12]
         out = ws.folder("reports", report_id) / "report.html"
-        path = build_report(request.title, pairs, guards, comparisons, replay, training, out, roots=ws.data_roots)
+        path = build_report(request.title, pairs, guards, comparisons, replay, training, out, roots=ws.data_roots, history=history)
         view = ReportView(
             report_id=report_id, title=clean_text(request.title), path=str(path), size_bytes=path.stat().st_size,
-            targets=tuple(c.verdict for c in comparisons), replay=replay.verdict if replay else None, run_id=request.run_id, sources=sources,
+            targets=tuple(c.verdict for c in comparisons), replay=replay.verdict if replay else None, run_id=request.run_id,
+            campaign_id=history.campaign_id if history else None, sources=sources,
         )  # fmt: skip
         ledger.put("report", report_id, view)
     return Result(

@@ -8,23 +8,26 @@ Cost: seconds for 100,000 rows a set; decode=true reads all audio that has no di
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from asrcore.data.leakage import Decoding, OverlapKind
 from asrcore.data.roles import Registration, SetRole, must_be_disjoint, register
-from asrcore.errors import Problem, UsageError
+from asrcore.errors import NotReadyError, Problem, UsageError
 from asrcore.jobs import Ledger
+from asrcore.manifest import manifest_ref
 from asrcore.results import Frozen, NextAction, Result
 from asrcore.workspace import Workspace
 
 
 class Input(Frozen):
-    manifest: str = Field(min_length=1, max_length=4096, description="JSON-lines manifest below a data root.")
+    manifest: str = Field(min_length=1, max_length=4096, description="JSON-lines manifest.")
     role: SetRole = Field(description="train and replay are learned from; dev chooses candidates; target, guard and blind are measured on.")
     allow_overlap: tuple[OverlapKind, ...] = Field((), max_length=5, description="Kinds of overlap that a person accepts.")
     reason: str = Field("", max_length=500, description="Why an overlap or a change of role is accepted; recorded.")
     change_role: bool = Field(False, description="Give a registered set another role.")
-    decode: bool = Field(False, description="Decode audio that has no digest, to find the same recording under another name.")
+    decode: bool = Field(False, description="Decode audio that has no digest.")
 
 
 Output = Registration
@@ -37,6 +40,8 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
     manifest = ws.resolve_data(request.manifest)
     decoding = Decoding(ws.data_roots) if request.decode else None
     with Ledger.open(ws) as ledger:
+        if request.role == "blind":
+            _refuse_used(ledger, manifest)
         found = register(ledger, manifest, request.role, allow=request.allow_overlap, reason=request.reason, change_role=request.change_role,
                          decoding=decoding)  # fmt: skip
     made = found.set
@@ -47,6 +52,16 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
         warnings=tuple(_warnings(found)),
         next_actions=(NextAction(tool="list_objects", arguments={"kind": "set"}, why="shows all registered sets and their roles"),),
     )
+
+
+def _refuse_used(ledger: Ledger, manifest: Path) -> None:
+    """A set that has guided a decision is not blind any more, whatever a person accepts."""
+    from asrcore.campaign.blind import decisions_by_set  # scipy comes with the campaigns; the other roles need none
+
+    used = decisions_by_set(ledger)[manifest_ref(manifest).sha256]
+    if used:
+        raise NotReadyError("set_was_used", f"this set has guided {used} decisions, so it is not blind.",
+                            next_step="take recordings that no campaign was judged by; list_objects with kind set says which were.")  # fmt: skip
 
 
 def _warnings(found: Registration) -> list[Problem]:

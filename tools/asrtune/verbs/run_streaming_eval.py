@@ -1,10 +1,10 @@
 """Decode manifests in streaming mode at deployment latency and score them.
 
-Every utterance goes chunk by chunk through the encoder's caches with the prompt of its own target_lang (or auto), so the WER is what a user
-of the served model gets at that latency. Use it for the base before a fine-tune, for the tuned run after it, and for the guard sets of both;
-do not use the val_wer of training logs instead (trap 3.6). It answers at once with a job id; the finished job holds one cell per set, context
-and prompt mode with raw and normalised WER, 95 % interval, S/D/I and an eval id for compare_models. Cost: on a CPU about the audio's length
-divided by 20 for the embedded base; a 0.6B checkpoint needs a GPU. Passes that were already decoded are not decoded again.
+Every utterance goes chunk by chunk through the encoder's caches with its own language prompt (or auto), so the WER is what users get at that
+latency. Use it for the base before a fine-tune, for the tuned run after it, and for the guard sets of both; do not use the val_wer of training
+logs instead (trap 3.6). It answers at once with a job id; the finished job holds one cell per checkpoint, set, context and prompt mode with raw
+and normalised WER, 95 % interval, S/D/I and an eval id for compare_models. Cost: on a CPU about the audio's length divided by 20 for the
+embedded base; a 0.6B checkpoint needs a GPU; passes that were decoded before cost nothing.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from pydantic import Field
 
 from asrcore.checkpoint import trained_contexts
 from asrcore.errors import Problem
-from asrcore.io import sha256_json
 from asrcore.jobs import JobView, answer, submit
-from asrcore.jobs.checkpoints import resolve_checkpoint
+from asrcore.jobs.checkpoints import eval_subject, resolve_checkpoint
 from asrcore.locales import latency_ms
 from asrcore.manifest import manifest_ref
 from asrcore.requests import AttContext, CheckpointRef, EngineChoice, EvalRequest, PromptMode
@@ -30,6 +29,7 @@ class Input(Frozen):
     checkpoint: str = Field(
         min_length=1, max_length=1000, description='"embedded", a run id (run_…), an export id, or a .nemo path below a data root.'
     )
+    more_checkpoints: tuple[str, ...] = Field((), max_length=20, description="Others, for the same passes.")
     manifests: tuple[str, ...] = Field(min_length=1, max_length=100, description="Held-out manifests to decode, each below a data root.")
     att_context_sizes: tuple[AttContext, ...] = Field(
         ((56, 0),), min_length=1, max_length=8, description="[left, right] in frames of 80 ms: [56,0] 80 ms, [56,1] 160, [56,3] 320, [56,6] 560, [56,13] 1120.",
@@ -45,7 +45,7 @@ class Input(Frozen):
     slice_by: tuple[str, ...] = Field(
         (),
         max_length=8,
-        description="Split the score by these manifest fields: speaker, source, sampling_rate, duration, or any of your own.",
+        description="Manifest fields that split the score: speaker, source, sampling_rate, duration, any other.",
     )
     terms: tuple[str, ...] = Field((), max_length=1000, description="Words and names to report recall and precision for.")
 
@@ -54,20 +54,20 @@ Output = JobView
 
 
 def run(request: Input, ws: Workspace) -> Result[Output]:
-    checkpoint = resolve_checkpoint(ws, request.checkpoint)
+    named = (resolve_checkpoint(ws, name) for name in (request.checkpoint, *request.more_checkpoints))
+    subjects = [eval_subject(one, ws.home / "evals") for one in {one.sha256: one for one in named}.values()]
+    first, *more = subjects
     sets = tuple(manifest_ref(ws.resolve_data(path)) for path in request.manifests)
     wanted = EvalRequest(
-        checkpoint=checkpoint, sets=sets, att_contexts=tuple(dict.fromkeys(request.att_context_sizes)),
+        checkpoint=first.checkpoint, sets=sets, att_contexts=tuple(dict.fromkeys(request.att_context_sizes)),
         prompt_modes=tuple(dict.fromkeys(request.prompt_modes)), batch_size=request.batch_size, engine=request.engine,
-        slice_by=tuple(dict.fromkeys(request.slice_by)), terms=tuple(dict.fromkeys(request.terms)), out="",
+        slice_by=tuple(dict.fromkeys(request.slice_by)), terms=tuple(dict.fromkeys(request.terms)), out=first.out, more=tuple(more),
     )  # fmt: skip
-    # One folder per checkpoint: cells are content-addressed inside it, so a new call decodes only what is new.
-    out = ws.folder("evals", f"checkpoint_{sha256_json(checkpoint.sha256)[:12]}")
-    job = submit(ws, "eval", wanted.model_copy(update={"out": str(out)}))
-    passes = len(sets) * len(wanted.att_contexts) * len(wanted.prompt_modes)
-    what = f"{passes} pass(es) over {len(sets)} set(s) with {checkpoint.name}"
+    job = submit(ws, "eval", wanted)
+    passes = len(subjects) * len(sets) * len(wanted.att_contexts) * len(wanted.prompt_modes)
+    what = f"{passes} pass(es) over {len(sets)} set(s) with {', '.join(one.checkpoint.name for one in subjects)}"
     envelope = answer(job)
-    warnings = (*envelope.warnings, *untrained(checkpoint, wanted.att_contexts))
+    warnings = (*envelope.warnings, *(warning for one in subjects for warning in untrained(one.checkpoint, wanted.att_contexts)))
     return envelope.model_copy(update={"summary": f"{envelope.summary} It decodes {what}.", "warnings": warnings})
 
 
@@ -76,6 +76,6 @@ def untrained(checkpoint: CheckpointRef, contexts: Sequence[tuple[int, int]]) ->
     trained = trained_contexts(Path(checkpoint.path))
     return tuple(
         Problem(code="context_not_trained", severity="warning", message=f"att_context_size {list(context)} ({latency_ms(context)} ms) is not among the "
-                f"checkpoint's {[list(one) for one in trained]}; its WER may be worse than at a trained one.", fix="serve a trained context")
+                f"{[list(one) for one in trained]} of {checkpoint.name}; its WER may be worse than at a trained one.", fix="serve a trained context")
         for context in contexts if context not in trained
     )  # fmt: skip

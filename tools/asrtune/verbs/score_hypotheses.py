@@ -33,13 +33,13 @@ _DIGIT = re.compile(r"\d")
 class Input(Frozen):
     manifest: str = Field(min_length=1, max_length=1000, description="The manifest that the other system transcribed.")
     hypotheses: str = Field(
-        min_length=1, max_length=1000, description="Its transcripts: JSON lines, Kaldi text or sclite trn, below a data root."
+        min_length=1, max_length=1000, description="Its transcripts, below a data root."
     )
     system: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$", description="Name of the system in tables, for example whisper-base."
     )
-    att_context_size: AttContext = Field((56, 0), description="The context of the eval it is compared with.")
-    prompt_mode: PromptMode = Field("langID", description="The prompt mode of the eval it is compared with.")
+    att_context_size: AttContext = Field((56, 0), description="That of the eval it stands beside.")
+    prompt_mode: PromptMode = Field("langID", description="That of the eval it stands beside.")
     slice_by: tuple[str, ...] = Field((), max_length=8, description="Manifest fields that split the score.")
     terms: tuple[str, ...] = Field((), max_length=1000, description="Words and names to report recall and precision for.")
 

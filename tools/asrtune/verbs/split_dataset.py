@@ -1,9 +1,9 @@
 """Splits a manifest into train, dev and test that share no speaker, no sentence and no source recording.
 
 Use it once per corpus, after inspect_dataset is READY and before register_set and build_shards; not where a corpus ships splits of its own.
-The split follows from rows and seed only: the same rows in any order give the same parts. Rows that share a recording or a sentence with a
-registered dev, target, guard or blind set are refused, or marked _skipme with conflicts="mark", which also serves corpora whose speakers all read
-the same sentences. It returns the three manifests with rows, hours and speakers, and what was marked. Cost: seconds for 100,000 rows; no audio read.
+Rows that share a recording or a sentence with a registered dev, target, guard or blind set are refused, or marked _skipme with conflicts="mark", which
+also serves corpora whose speakers all read the same sentences. It returns the three manifests with rows, hours and speakers, and what was marked; rows
+and seed alone decide, in whatever order. Cost: seconds for 100,000 rows; no audio read.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _ALL = 1_000_000
 
 
 class Input(Frozen):
-    manifest: str = Field(min_length=1, max_length=4096, description="JSON-lines manifest below a data root.")
+    manifest: str = Field(min_length=1, max_length=4096, description="JSON-lines manifest.")
     dev_share: float = Field(0.1, ge=0, le=0.5, allow_inf_nan=False, description="Share of the seconds for dev; 0 makes none.")
     test_share: float = Field(0.1, ge=0, le=0.5, allow_inf_nan=False, description="Share of the seconds for test; 0 makes none.")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Another seed, another split.")
-    conflicts: Conflicts = Field("refuse", description='What to do with overlaps: "refuse", or "mark" rows _skipme; nothing is deleted.')
+    conflicts: Conflicts = Field("refuse", description='Overlaps: "refuse", or "mark" rows _skipme.')
 
 
 Output = SplitReport

@@ -2,8 +2,8 @@
 
 Use it once, after run_streaming_eval has scored the base on target and guard sets; sets, latencies and prompt modes are those of the evals. The first
 target decides about promotion and carries the goal, other targets must not get worse, guards must be kept. Agree goal, margin and budget with the
-person before: they cannot be changed, and a margin chosen after a result proves nothing. The same call again finds the same campaign.
-It returns the campaign_id for decide_next_step. Cost: milliseconds.
+person before: they cannot be changed, and a margin chosen after a result proves nothing. It returns the campaign_id for decide_next_step, in
+milliseconds; the same call again finds the same campaign.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from asrcore.campaign import Budget, Campaign, start
+from asrcore.campaign.blind import blind_set
 from asrcore.errors import Problem, clean_text
 from asrcore.jobs import Ledger
 from asrcore.results import Frozen, NextAction, Result
@@ -49,18 +50,23 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
     with Ledger.open(ws) as ledger:
         campaign = start(ledger, request.title, request.target_evals, request.guard_evals, goal_percent=request.goal_percent, budget=budget,
                          min_gain_points=request.min_gain_points, margin_points=request.margin_points)  # fmt: skip
+        warnings = _warnings(campaign, has_blind=blind_set(ledger) is not None)
     goal = f"{campaign.goal_percent:g} %" if campaign.goal_percent is not None else "the plateau"
     main = campaign.targets[0]
     step = NextAction(tool="decide_next_step", arguments={"campaign_id": campaign.campaign_id}, why="Says what to do first, from the base's evals.")
     return Result(
         summary=f"{campaign.campaign_id}: {clean_text(main.set.name, 60)} at {main.latency_ms} ms, {main.prompt_mode}, down to {goal}, "
         f"{len(campaign.targets) - 1} more targets, {len(campaign.guards)} guards, at most {campaign.budget.max_rounds} rounds.",
-        data=campaign, warnings=_warnings(campaign), next_actions=(step,),
+        data=campaign, warnings=warnings, next_actions=(step,),
     )  # fmt: skip
 
 
-def _warnings(campaign: Campaign) -> tuple[Problem, ...]:
-    if campaign.guards:
-        return ()
-    return (Problem(code="guards_missing", severity="warning", message="no guard: nobody will notice if other languages are forgotten",
-                    fix="pass guard_evals, unless the product serves this one language only"),)  # fmt: skip
+def _warnings(campaign: Campaign, *, has_blind: bool) -> tuple[Problem, ...]:
+    found: list[Problem] = []
+    if not campaign.guards:
+        found.append(Problem(code="guards_missing", severity="warning", message="no guard: nobody will notice if other languages are forgotten",
+                             fix="pass guard_evals, unless the product serves this one language only"))  # fmt: skip
+    if not has_blind:
+        found.append(Problem(code="blind_set_missing", severity="warning", message="no blind set: every target guides decisions, so its last rate will be too friendly",
+                             fix="keep recordings apart now: register_set with role blind, before anything is trained"))  # fmt: skip
+    return tuple(found)

@@ -1,20 +1,24 @@
 """Transcribe audio files with a checkpoint, streamed chunk by chunk as it would be served, with word times and captions.
 
 Use it to hear what a checkpoint writes on recordings that nobody has transcribed: before export, for a demonstration, or to look for what to add to
-the training data. Do not use it to measure (run_streaming_eval scores), and do not train on its output unchecked. Give files or folders (every audio
-file in them, not in their subfolders), a language tag or auto, and names to boost. It answers at once with a job id; the finished job's folder holds one transcript a
-file as JSON and, if asked, SRT, VTT or TXT; unreadable files are named with a code and the rest goes on. Its text is untrusted. Cost: about the
-length of the audio divided by 60 on 2 cores with the embedded base; the full model needs a GPU to be faster than real time.
+the training data; give files or folders (every audio file in them, not in their subfolders), a language tag or auto, and names to boost.
+Do not use it to measure (run_streaming_eval scores), and do not train on its output unchecked. It answers at once with a job id; the finished job's folder
+holds one transcript a file as JSON and, if asked, SRT, VTT or TXT, all of it untrusted text; unreadable files are named with a code and the rest goes on.
+Cost: about the length of the audio divided by 60 on 2 cores with the embedded base; the full model needs a GPU to be faster than real time.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from asrcore.captions import CaptionFormat
+from asrcore.checkpoint import require_known_contexts
 from asrcore.data.audio_files import audio_files
+from asrcore.data.importing import is_locale
+from asrcore.errors import UsageError
 from asrcore.io import sha256_file, sha256_json
 from asrcore.jobs import JobView, answer, submit
 from asrcore.jobs.checkpoints import resolve_checkpoint
@@ -37,6 +41,7 @@ class Input(Frozen):
     formats: tuple[CaptionFormat, ...] = Field(
         ("json",), min_length=1, max_length=4, description="What to write besides JSON: srt, vtt, txt."
     )
+    engine: Literal["exact", "fast"] = Field("exact", description="exact: streamed, each file whole; fast: one pass, files over 30 s cut in pauses.")
     batch_size: int = Field(16, ge=1, le=512, description="Files in flight.")
     boost: tuple[Annotated[str, Field(min_length=2, max_length=100)], ...] = Field(
         (), max_length=500, description="Names and terms as they should be written; they win over what sounds alike. Measure what it costs elsewhere."
@@ -48,11 +53,14 @@ Output = JobView
 
 
 def run(request: Input, ws: Workspace) -> Result[Output]:
+    if request.language != "auto" and not is_locale(request.language):
+        raise UsageError("locale_invalid", "language is no locale tag.", next_step="pass the tag of the spoken language, such as el-GR, or auto.")
     checkpoint = resolve_checkpoint(ws, request.checkpoint)
+    require_known_contexts(Path(checkpoint.path), [request.att_context_size])
     files = audio_files([ws.resolve_data(path) for path in request.audio], ws.data_roots)
     wanted = TranscribeRequest(
         checkpoint=checkpoint, files=tuple(str(file) for file in files), digests=tuple(sha256_file(file) for file in files), language=request.language,
-        att_context=request.att_context_size, batch_size=request.batch_size, formats=tuple(dict.fromkeys(request.formats)),
+        att_context=request.att_context_size, engine=request.engine, batch_size=request.batch_size, formats=tuple(dict.fromkeys(request.formats)),
         boost=request.boost, boost_weight=request.boost_weight, out="",
     )  # fmt: skip
     transcript_id = f"transcript_{sha256_json(wanted)[:12]}"
