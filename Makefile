@@ -18,7 +18,7 @@ KEEP_MEMORY := $(if $(JEMALLOC),LD_PRELOAD=$(JEMALLOC) MALLOC_CONF=dirty_decay_m
 SET_FOLDER := asrcore/embedded/sets
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test check-slow bench study lint types fmt docs base-data sets base clean
+.PHONY: help setup quickstart test check-slow storm bench study lint types fmt docs base-data sets base clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "asrtune needs Python 3.11 or later; name one: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 4; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,export]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,export,dask,language]'
 	@rm -f .venv/.asrtune-* && touch $@
 
 quickstart: $(STAMP) ## the whole loop on the embedded base and synthetic speech, minutes on a laptop
@@ -41,10 +41,13 @@ test: lint types ## what CI runs: lint, types, all tests but the slow ones
 check-slow: $(STAMP) ## tests that run a whole stage end to end (minutes each)
 	$(ONE_THREAD) $(BIN)/python -m pytest -m slow
 
-bench: $(STAMP) ## benchmarks against their stated bars; never part of test
-	@set -e; for file in bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file; done
+storm: $(STAMP) ## 360 trials of jobs killed at random moments, full disks, jumping clocks, 20 of them real trainings; half an hour
+	$(ONE_THREAD) $(BIN)/python -m pytest -m "" -n $(JOBS) --dist loadfile tests/jobs/test_train_storm.py tests/jobs/test_kill_storm.py
 
-study: $(STAMP) ## which surface, replay share and alpha: small fine-tunes on synthetic speech, 45 minutes; goes on after a stop
+bench: $(STAMP) ## all benches beside what people use instead, half an hour, into bench/results.md; never part of test
+	$(BIN)/python -m bench
+
+study: $(STAMP) .venv/.synth ## surfaces, replay, alpha, terms, accents, a new locale: 17 small fine-tunes on synthetic speech, 40 minutes; goes on after a stop
 	$(BIN)/python bench/study.py
 
 lint: $(STAMP) ## ruff
@@ -60,6 +63,7 @@ fmt: $(STAMP) ## apply ruff's safe fixes and the formatter
 docs: $(STAMP) ## regenerate the generated pages (tests fail when they are stale)
 	$(BIN)/python docs/reference/build_errors.py
 	$(BIN)/python docs/reference/build_traps.py
+	$(BIN)/python docs/reference/build_sizes.py
 	$(BIN)/python -m asrtune.registry --write
 	$(BIN)/python -m asrtune.manifests --write
 
@@ -73,7 +77,7 @@ base: $(STAMP) ## pre-train asrcore/embedded/base.nemo from nothing; needs base-
 	$(KEEP_MEMORY) $(BIN)/python -m asrcore.model.pretrain_embedded $(BUILD)/pretrain asrcore/embedded/base.nemo
 
 .venv/.synth: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,export,synth]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,export,dask,language,synth]'
 	@touch $@
 
 clean: ## remove the environment, caches and build outputs; keeps .asrtune (your runs)

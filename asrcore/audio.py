@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from asrcore import audio_header
 from asrcore.audio_header import AudioInfo
-from asrcore.errors import NotReadyError, clean_text
+from asrcore.errors import NotReadyError, Problem, clean_text
 
 MODEL_RATE = 16_000
 """Sample rate of the model family, in Hz."""
@@ -111,4 +111,5 @@ def _read(file: sf.SoundFile, path: Path, start: int, count: int | None) -> Iter
 
 
 def _fault(code: str, path: Path, what: str, fix: str) -> NotReadyError:
-    return NotReadyError(code, f"the audio file {clean_text(path.name, 80)} {what}.", next_step=f"{fix}.")
+    """File names come from data, so the message has none: the file stands where files stand."""
+    return NotReadyError(code, f"the audio file {what}.", next_step=f"{fix}.", problems=[Problem(code=code, message=what, file=clean_text(str(path), 300), fix=fix)])

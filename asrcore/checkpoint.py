@@ -5,9 +5,9 @@ Nothing is unpacked to disk and no weight is loaded, so a read-only tool can ask
 
 from __future__ import annotations
 
-import importlib
 import re
 import tarfile
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +16,8 @@ import yaml
 
 from asrcore import io
 from asrcore.errors import EnvironmentFault, NotReadyError, UsageError
+from asrcore.hub import fetch, is_hub_id, repository, require_whole
+from asrcore.locales import DOCUMENTED_CONTEXTS, TRAINED_CONTEXTS
 from asrcore.requests import CheckpointRef
 from asrcore.results import Frozen
 from asrcore.workspace import CONFIG_NAME, Workspace
@@ -66,6 +68,24 @@ def trained_contexts(path: Path) -> tuple[tuple[int, int], ...]:
         raise _not_nemo(path, "its config names no att_context_size") from error
 
 
+def require_known_contexts(path: Path, asked: Iterable[tuple[int, int]]) -> None:
+    """Raises `att_context_untrained` with all of `asked` that a `.nemo` does not name and its model card does not either, and `checkpoint_not_nemo`.
+
+    Such a one decodes to plausible text that nobody has measured: exports of this family elsewhere had left context 70 where it is 56.
+    """
+    trained = trained_contexts(path)
+    known = sorted({*trained, *(DOCUMENTED_CONTEXTS if set(trained) == set(TRAINED_CONTEXTS) else ())})
+    if wrong := [list(context) for context in asked if tuple(context) not in known]:
+        raise UsageError("att_context_untrained", f"the checkpoint was not trained at {', '.join(map(str, wrong))}.",
+                         next_step=f"use one of {', '.join(str(list(context)) for context in known)}.")  # fmt: skip
+
+
+def has_adapters(path: Path) -> bool:
+    """Whether a `.nemo` holds NeMo adapters: such a checkpoint is more than its class, and only NeMo and asrtune read it. Raises `checkpoint_not_nemo`."""
+    adapters = _config(path).get("adapters")
+    return isinstance(adapters, dict) and any(name != "global_cfg" for name in cast("dict[str, Any]", adapters))
+
+
 def tokenizer_bytes(path: Path) -> bytes:
     """The SentencePiece model inside. Raises `checkpoint_not_nemo` when there is none."""
     config = _config(path)
@@ -87,20 +107,22 @@ def embedded_base() -> Path:
 
 
 def resolve_base(ws: Workspace, name: str) -> CheckpointInfo:
-    """`embedded`, a `.nemo` below a data root, or a hub id such as `nvidia/nemotron-3.5-asr-streaming-0.6b`.
+    """`embedded`, a `.nemo` below a data root, or a hub id such as `nvidia/nemotron-3.5-asr-streaming-0.6b`, with `@revision` where one is wanted.
 
     With `allowed_bases` in the config only those digests pass. Without it: the embedded base, local files, and `HUB_BASE`.
-    Raises `base_not_allowed`, `hub_unreachable`, and what `read_checkpoint` and `Workspace.resolve_data` raise.
+    Raises `base_not_allowed`, `hub_file_damaged`, and what `fetch`, `read_checkpoint` and `Workspace.resolve_data` raise.
     """
     if name == EMBEDDED:
         info = read_checkpoint(embedded_base())
-    elif name.endswith(".nemo") or not _is_hub_id(name) or (ws.base_folder / name).exists():
+    elif name.endswith(".nemo") or not is_hub_id(name) or (ws.base_folder / name).exists():
         info = read_checkpoint(ws.resolve_data(name))
     else:
-        if name != HUB_BASE and not ws.config.allowed_bases:
+        if repository(name) != HUB_BASE and not ws.config.allowed_bases:
             raise UsageError("base_not_allowed", f"only {HUB_BASE} may be fetched from the hub while allowed_bases is empty.",
                              next_step=f"download the .nemo by hand below a data root and pass its path, or ask the person to list its sha256 in {CONFIG_NAME}.")  # fmt: skip
-        info = read_checkpoint(_from_hub(name))
+        file = fetch(name)
+        info = read_checkpoint(file)
+        require_whole(file, info.sha256)
     if ws.config.allowed_bases and info.sha256 not in ws.config.allowed_bases:
         raise UsageError("base_not_allowed", f"the checkpoint (sha256 {info.sha256}) is not in allowed_bases of {CONFIG_NAME}.",
                          next_step=f"pass an allowed base, or ask the person to add this sha256 to {CONFIG_NAME}.")  # fmt: skip
@@ -175,29 +197,3 @@ def _member(path: Path, name: str, limit: int) -> bytes | None:
 def _not_nemo(path: Path, why: str) -> NotReadyError:
     return NotReadyError("checkpoint_not_nemo", f"{path} is not a usable .nemo: {why}.",
                          next_step='pass an intact .nemo of the nemotron-3.5 streaming family, or base="embedded".')  # fmt: skip
-
-
-def _is_hub_id(name: str) -> bool:
-    owner, slash, model = name.partition("/")
-    return bool(slash) and all(
-        part.replace("-", "").replace("_", "").replace(".", "").isalnum() and not part.startswith(".") for part in (owner, model)
-    )
-
-
-def _from_hub(name: str) -> Path:
-    """The repo's `.nemo` from the local hub cache, else downloaded."""
-    file = name.rsplit("/", 1)[-1] + ".nemo"
-    by_hand = f"download {file} of {name} on a machine with network access, put it below a data root and pass its path as base."
-    try:
-        hub: Any = importlib.import_module("huggingface_hub")
-        errors: Any = importlib.import_module("huggingface_hub.errors")
-    except ImportError as error:
-        raise EnvironmentFault("hub_unreachable", "huggingface_hub is not installed.", next_step=by_hand) from error
-    cached = hub.try_to_load_from_cache(repo_id=name, filename=file)
-    if isinstance(cached, str):
-        return Path(cached)
-    try:
-        return Path(hub.hf_hub_download(repo_id=name, filename=file, etag_timeout=10))
-    except (OSError, ValueError, errors.HfHubHTTPError) as error:
-        raise EnvironmentFault("hub_unreachable", f"{name} is not in the local hub cache and could not be fetched ({type(error).__name__}).",
-                               next_step=by_hand, retryable=True) from error  # fmt: skip

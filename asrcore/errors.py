@@ -13,6 +13,7 @@ raised once. Text that came from data (transcripts, file content) never enters a
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from typing import Literal
@@ -107,6 +108,11 @@ class ErrorView(BaseModel):
         return kinds.get(self.exit_code, ToolFault)(
             self.code, self.message, next_step=self.next_step, problems=self.problems, retryable=self.retryable
         )
+
+
+def identifier(name: str, limit: int = 60) -> str:
+    """The name of a file that a caller gave, as it may stand in a sentence: letters, digits, `.`, `+`, `-` and `_`, so that it is no sentence itself."""
+    return re.sub(r"[^\w.+-]+", "_", name)[:limit]
 
 
 def clean_text(text: str, limit: int = 200) -> str:

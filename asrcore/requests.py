@@ -17,15 +17,25 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from asrcore.captions import Caption, CaptionFormat, Word
-from asrcore.data_requests import ChannelPlan, SharFiles
+from asrcore.data_requests import ChannelPlan, OpusKbits, OpusLoss, SharFiles
+from asrcore.eval_requests import ChunkTimes as ChunkTimes
+from asrcore.eval_requests import Parity as Parity
+from asrcore.eval_requests import SegmentTags as SegmentTags
+from asrcore.eval_requests import Slice as Slice
+from asrcore.eval_requests import StyleErrors as StyleErrors
+from asrcore.eval_requests import TermScore as TermScore
+from asrcore.eval_requests import Wer as Wer
 from asrcore.export_requests import CardFacts, ExportTarget
 from asrcore.export_requests import ExportResult as ExportResult
 from asrcore.results import Frozen
 
 PromptMode = Literal["langID", "auto"]
 TrainPromptMode = Literal["langID", "auto", "unified"]
-Surface = Annotated[str, Field(pattern=r"^(full|decoder_joint|prompt|top_layers:[1-9][0-9]?|lora:[1-9][0-9]{0,2})$")]
-"""Tensors that a fine-tune may move; `top_layers:k` and `lora:r` carry a number."""
+Surface = Annotated[str, Field(pattern=r"^(full|decoder_joint|prompt|top_layers:[1-9][0-9]?|lora:[1-9][0-9]{0,2}|adapter:[1-9][0-9]{0,2})$")]
+"""Tensors that a fine-tune may move; `top_layers:k`, `lora:r` and `adapter:d` carry a number."""
+Module = Literal["encoder", "prompt_kernel", "decoder", "joint"]
+ModuleRates = dict[Module, Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]]
+"""Factor on the learning rate of a module's tensors; 1 where a module is not named."""
 AttContext = tuple[Annotated[int, Field(ge=1, le=70)], Annotated[int, Field(ge=0, le=13)]]
 """[left, right] frames of 80 ms, as a caller may ask for it."""
 EngineChoice = Literal["exact", "fast", "auto"]
@@ -33,7 +43,9 @@ Role = Literal["train", "replay"]
 
 MODULES = {
     "build_shards": "asrcore.data.shards",
+    "inspect": "asrcore.data.inspect_job",
     "train": "asrcore.model.train",
+    "find_batch": "asrcore.model.find_batch",
     "blend": "asrcore.model.blend",
     "add_locale": "asrcore.model.add_locale",
     "eval": "asrcore.model.evaluate",
@@ -94,6 +106,9 @@ class ShardsRequest(Frozen):
     utterances_per_shard: int = Field(default=200, ge=1, le=10_000)
     seed: int = 0
     shar: bool = False
+    opus: OpusKbits = 0
+    scheduler: str = ""
+    """Address of a Dask scheduler whose workers write the shards; no part of their id."""
     out: str
     """Final folder `shards/shards_<id>`; written as a whole."""
 
@@ -129,6 +144,8 @@ class ShardsResult(Frozen):
     sources: tuple[ShardedSource, ...]
     skipped: dict[str, int]
     """Rows left out, by reason code; nothing is dropped silently."""
+    opus: OpusLoss | None = None
+    """Of lossy shards; None: every member is the file as it is, or its samples at 16 kHz in FLAC."""
 
 
 # --- training -------------------------------------------------------------------------------------------------------------------------
@@ -145,6 +162,7 @@ class TrainRequest(Frozen):
     max_steps: int = Field(ge=1)
     batch_size: int = Field(default=16, ge=1)
     peak_lr: float = Field(gt=0)
+    rates: ModuleRates = Field(default={})
     min_lr: float = 1e-6
     warmup_steps: int = Field(ge=0)
     weight_decay: float = 1e-3
@@ -211,6 +229,16 @@ class TrainResult(Frozen):
 # --- blending ---------------------------------------------------------------------------------------------------------------------------
 
 
+class BlendGuards(Frozen):
+    """The base's evals of the guard sets: they decide how far a blend may go, under their own conditions."""
+
+    base: tuple[EvalCell, ...] = Field(min_length=1)
+    margin_points: float | None = None
+    """As in check_replay."""
+    evals: str
+    """The workspace's folder of evals."""
+
+
 class BlendRequest(Frozen):
     """Weights between a base and the mean of tuned checkpoints: base + alpha * (mean - base), one `.nemo` for each alpha."""
 
@@ -218,6 +246,7 @@ class BlendRequest(Frozen):
     tuned: tuple[CheckpointRef, ...] = Field(min_length=1, max_length=20)
     alphas: tuple[float, ...] = Field(min_length=1, max_length=20)
     """Each over 0 and at most 1; 1 is the mean of the tuned checkpoints itself."""
+    guards: BlendGuards | None = None
     out: str
     """Final folder `blends/blend_<id>`; appears as a whole."""
 
@@ -236,9 +265,25 @@ class Blend(Frozen):
         return f"blend_{self.checkpoint.sha256[:12]}"
 
 
+class GuardedBlend(Frozen):
+    """What the guards say of one alpha. `not_kept`: locales of the guards that are forgotten or inconclusive."""
+
+    blend_id: str
+    alpha: float
+    verdict: Literal["kept", "forgotten", "inconclusive"]
+    not_kept: tuple[str, ...]
+    worst_loss_points: float
+
+
 class BlendResult(Frozen):
     blends: tuple[Blend, ...]
     """By rising alpha."""
+    chosen: str | None = None
+    """Blend id of the largest alpha whose guards are all kept; null where there is none, or no guard was given."""
+    guarded: tuple[GuardedBlend, ...] = ()
+    """The alphas that were tried on the guards, largest first."""
+    cells: tuple[EvalCell, ...] = ()
+    """The evals behind that."""
     seconds: float
 
 
@@ -270,8 +315,15 @@ class AddLocaleResult(Frozen):
 # --- evaluation -----------------------------------------------------------------------------------------------------------------------
 
 
+class EvalSubject(Frozen):
+    """A checkpoint to evaluate, and its folder as `EvalRequest.out`."""
+
+    checkpoint: CheckpointRef
+    out: str
+
+
 class EvalRequest(Frozen):
-    """checkpoint x sets x att_contexts x prompt modes; one `EvalCell` each.
+    """checkpoints x sets x att_contexts x prompt modes; one `EvalCell` each.
 
     `exact` decodes chunk by chunk; `fast` in one pass under the same chunk mask, and fails where a sample shows that it is not equivalent; `auto`
     tries `fast` and goes on with `exact` where it is not.
@@ -289,6 +341,8 @@ class EvalRequest(Frozen):
     """Words and names whose recall and precision are reported."""
     out: str
     """Folder for `hyps/<cell_id>.jsonl`, one `Hypothesis` a line."""
+    more: tuple[EvalSubject, ...] = ()
+    """Further checkpoints, for the same passes."""
 
 
 class Hypothesis(Frozen):
@@ -310,87 +364,6 @@ class Hypothesis(Frozen):
     """The other scalar fields of the row, as text, for slices."""
     first_partial_s: float | None = None
     """Audio seconds from the start of the clip to the end of the chunk that wrote the first token; null when nothing was written."""
-
-
-class Wer(Frozen):
-    """Corpus error rate in percent, counts over the whole set. CER where the locale needs it (`unit`)."""
-
-    percent: float
-    errors: int
-    substitutions: int
-    deletions: int
-    insertions: int
-    words: int
-    unit: Literal["word", "character"] = "word"
-    ci95: tuple[float, float] | None = None
-
-
-class Parity(Frozen):
-    """How far the fast engine's transcripts are those of the exact engine at batch size 1, on a random sample of the set."""
-
-    utterances: int
-    identical_percent: float
-    delta_points: float
-    """fast - exact, in points of normalised WER on the sample."""
-    held: bool
-
-
-class ChunkTimes(Frozen):
-    """Model-side wall time of one chunk step of a whole batch in milliseconds (not of one stream), and how soon text appears.
-
-    `first_partial_ms_p50` is audio time: from the start of a clip to the end of the chunk whose decoding wrote its first token.
-    """
-
-    chunks: int
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    last_chunk_p50_ms: float
-    """From the last chunk's arrival to the final transcript: what a speaker waits for after the end of speech, beyond the chunk itself."""
-    first_partial_ms_p50: float | None
-
-
-class StyleErrors(Frozen):
-    """Errors in what the normaliser takes away, in percent of what the reference holds; null where it holds none."""
-
-    punctuation_percent: float | None
-    casing_percent: float | None
-    punctuation_marks: int
-    """Marks in the references."""
-    cased_words: int
-    """Aligned equal words in which case could differ."""
-
-
-class TermScore(Frozen):
-    """Listed terms in references and hypotheses, counted after normalisation. Percent; null where a denominator is zero."""
-
-    terms: int
-    occurrences: int
-    recall_percent: float | None
-    precision_percent: float | None
-    f1_percent: float | None
-    missed: tuple[str, ...] = ()
-    """Terms of the caller's list that were missed at least once, worst first, at most 20."""
-
-
-class Slice(Frozen):
-    """One value of one manifest field. `untrusted_text` is the value as the data has it, cleaned and capped."""
-
-    field: str
-    untrusted_text: str
-    utterances: int
-    wer: Wer
-    worst: bool = False
-    """The worst value of its field among those with at least 100 words."""
-
-
-class SegmentTags(Frozen):
-    """Utterances with several languages, in `auto`: are the languages told apart? Rows name them in order, `"target_langs": "el-GR en-US"`."""
-
-    utterances: int
-    segments: int
-    correct_percent: float
-    """Segments whose tag was written, in order: 100 * (1 - edit distance of the two tag sequences / segments), at least 0."""
 
 
 class Scores(Frozen):
@@ -455,7 +428,7 @@ class ExportRequest(Frozen):
     smoke_utterances: int = Field(default=8, ge=1, le=200)
     att_contexts: tuple[tuple[int, int], ...] = ((56, 0),)
     int8: bool = False  # ONNX only: quantised graphs beside those in float32
-    sherpa_onnx: bool = False  # ONNX only: the gate asks sherpa-onnx itself too, from audio to text
+    sherpa_utterances: int = Field(default=0, ge=0, le=2000)  # ONNX only: how many sherpa-onnx itself transcribes from audio in the gate
     provenance: dict[str, Any] = Field(default_factory=dict)
     card: CardFacts | None = None
     out: str
@@ -473,6 +446,8 @@ class TranscribeRequest(Frozen):
     language: str
     """A tag of the checkpoint's dictionary, or `auto`."""
     att_context: tuple[int, int] = (56, 13)
+    engine: Literal["exact", "fast"] = "exact"
+    """Chunk by chunk as it is served, or one pass a piece of at most half a minute, cut in pauses."""
     batch_size: int = Field(default=16, ge=1, le=512)
     formats: tuple[CaptionFormat, ...] = ("json",)
     boost: tuple[str, ...] = ()

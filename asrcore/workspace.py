@@ -51,6 +51,7 @@ class Loggers(Frozen):
     tensorboard: bool = Field(default=False, description="Event files in the run's folder, under tensorboard/.")
     wandb: str | None = Field(default=None, pattern=_WORD, description="Project at Weights & Biases; log in with `wandb login` first.")
     mlflow: str | None = Field(default=None, min_length=1, description="MLflow tracking URI, such as http://mlflow:5000 or file:///shared/mlruns.")
+    trackio: str | None = Field(default=None, pattern=_WORD, description="Project of Trackio, whose files stay on this machine; `trackio show` draws it.")
 
 
 class Cluster(Frozen):
@@ -91,6 +92,12 @@ class Sky(Cluster):
     python: str = Field(default="python3", description="Python there that has asrtune.")
 
 
+class Dask(Frozen):
+    """Dask clusters that may write shards. Their workers run our code on our files, and what they answer is unpickled here: name only your own."""
+
+    schedulers: tuple[Annotated[str, Field(pattern=r"^(tcp|tls)://[A-Za-z0-9_.:\[\]-]{1,200}$")], ...] = Field(default=(), description="Addresses, such as tls://host:8786.")
+
+
 class Torchrun(Frozen):
     """Several processes on this machine."""
 
@@ -109,6 +116,7 @@ class Config(Frozen):
     torchrun: Torchrun = Torchrun()
     slurm: Slurm = Slurm()
     sky: Sky = Sky()
+    dask: Dask = Dask()
     allowed_bases: tuple[str, ...] = Field(default=(), description="sha256 of allowed base checkpoints; empty allows the embedded base and local .nemo.")
 
 

@@ -1,7 +1,7 @@
 """How many live streams a server keeps up with, and how late their words are: `asrtune serve`, and sherpa-onnx's own server on the same model.
 
     python bench/bench_serve.py [--checkpoint embedded] [--seconds 30] [--case 1120:64 --case 320:32 --case 80:8] [--threads N] [--search]
-                                [--rival] [--rival-program PATH] [--onnx FOLDER]
+                                [--rival] [--rival-program PATH] [--onnx FOLDER] [--json]
 
 Each connection sends synthetic speech of the embedded test sets at the speed of sound, 80 ms a message, starting at a random moment within a chunk.
 The lag of a chunk is the time from sending the message with its last needed sample to receiving the message that its words come in, measured by the client; clients
@@ -119,6 +119,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1), help="Of each server's engine.")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--search", action="store_true")
+    parser.add_argument("--json", action="store_true", help="One JSON line instead.")
     parser.add_argument("--rival", action="store_true")
     parser.add_argument("--rival-program", help=f"Default: {sherpa_server.PROGRAM} on PATH.")
     parser.add_argument("--onnx", type=Path)
@@ -128,7 +129,12 @@ def main() -> int:
     if options.rival and program is None:
         parser.error(f"{sherpa_server.PROGRAM} is not on PATH: pip install sherpa-onnx-bin, or name it with --rival-program")
     streams = MOST if options.search else max(count for _, count in wanted)
-    missed, ours = False, dict[tuple[int, int], Case]()
+    missed, ours, cases = False, dict[tuple[int, int], Case](), list[tuple[str, Case]]()
+
+    def tell(line: str) -> None:
+        if not options.json:
+            print(line, flush=True)
+
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         clips = clips_of(folder / "sets", options.seconds)
@@ -144,7 +150,8 @@ def main() -> int:
                     good = case.in_time and case.agreement >= 0.99
                     missed |= needed and not good
                     ours[chunk_ms, case.connections] = case
-                    print(f"asrtune      {case}  {'meets' if good else 'misses'} {'the bar' if needed else 'p95 <= one chunk'}", flush=True)
+                    cases.append(("asrtune", case))
+                    tell(f"asrtune      {case}  {'meets' if good else 'misses'} {'the bar' if needed else 'p95 <= one chunk'}")
         if program is not None:
             onnx = options.onnx or exported(options.checkpoint, [ms for ms, _ in wanted], folder)
             for chunk_ms, connections in wanted:
@@ -154,7 +161,11 @@ def main() -> int:
                     for case in cases_of(rival, connections, search=options.search):
                         beside = ours.get((chunk_ms, case.connections))
                         ratio = f"  p95 {case.percentile(95) / beside.percentile(95):.2f} times ours, CPU {case.cpu_s / beside.cpu_s:.2f} times" if beside else ""
-                        print(f"sherpa-onnx  {case}{ratio}", flush=True)
+                        cases.append(("sherpa-onnx", case))
+                        tell(f"sherpa-onnx  {case}{ratio}")
+    if options.json:
+        print(json.dumps([{"server": server, "chunk_ms": case.chunk_ms, "connections": case.connections, "p95_ms": case.percentile(95),
+                           "agreement": case.agreement} for server, case in cases]))  # fmt: skip
     return int(missed)
 
 

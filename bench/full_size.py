@@ -3,7 +3,7 @@
     python bench/full_size.py [--folder build/full_size] [--stages make,data,…] [--again] [--results bench/results.md]
     python bench/full_size.py --smoke            the same on the embedded base, minutes
 
-Each stage runs in a process of its own, under a lock of the whole machine, so that two such runs never share its memory; what is done is kept in
+Each stage runs in a process of its own with the environment of a job, under a lock of the whole machine, so that two such runs never share its memory; what is done is kept in
 `FOLDER/measured.json` and not done again (`--again` does). The peak is the resident memory of the stage's process. Bar: 20 GB. The published weights
 cannot be had everywhere, so they are random: times, memory and the gates of the exports mean something, words and error rates do not. Random joints speak in
 every frame; `make` therefore raises the bias of blank until about as many frames speak as in speech, else decoding would cost ten times what it does.
@@ -34,13 +34,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from asrcore import io
 from asrcore.errors import AsrtuneError
+from asrcore.jobs.process import environment
 from asrcore.results import Frozen
 from bench.full_size_stages import STAGES, Found, Place
 
 ROOT = Path(__file__).parents[1]
 MEMORY_BAR_GB = 20.0
+PLAN_BELOW, PLAN_ABOVE = 0.10, 0.40
+"""By how much of the measured peak a plan may be below and above it, on a CPU, where the start of a process is part of a small run's peak."""
 MEASURED = "measured.json"
-BEGIN, END = "<!-- full_size: begin -->", "<!-- full_size: end -->"
+MARK = "full_size"
 
 
 class Measured(Frozen):
@@ -87,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     table = page(done, smoke=options.smoke)
     print(table)
     if results is not None:
-        io.write_text(results, with_section(results.read_text(encoding="utf-8") if results.exists() else "# Benchmark results\n", table))
+        io.write_text(results, with_section(results.read_text(encoding="utf-8") if results.exists() else "# Benchmark results\n", table, MARK))
     return int(not all(done[name].held for name in wanted))
 
 
@@ -118,7 +121,7 @@ def in_a_process(name: str, place: Place) -> Measured:
     started = time.monotonic()
     log = place.folder / f"{name}.log"
     with open(log, "wb") as file:
-        code = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+        code = subprocess.run(command, env=environment() | {"PYTHONPATH": paths}, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
     seconds = round(time.monotonic() - started, 1)
     if not report.exists():
         return Measured(seconds=seconds, peak_gb=0.0, failed=f"ended with {code}; see {log.name}")
@@ -133,9 +136,16 @@ def in_this_process(name: str, place: Place) -> int:
     except AsrtuneError as error:
         failed = error.code
         print(error, flush=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    io.write_json(place.folder / "report.json", Measured(seconds=0.0, peak_gb=round(peak, 2), failed=failed, **dict(found)))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    figures = (*found.figures, *([planned_figure(found.planned_gb, peak)] if found.planned_gb is not None else []))
+    io.write_json(place.folder / "report.json", Measured(seconds=0.0, peak_gb=round(peak, 2), failed=failed, said=found.said, figures=figures, measured=found.measured))
     return int(bool(failed))
+
+
+def planned_figure(planned_gb: float, peak_gb: float) -> tuple[str, str, bool]:
+    """The plan's memory against the peak. A plan may be too careful; one that is too low ends a night's run."""
+    held = peak_gb * (1 - PLAN_BELOW) <= planned_gb <= peak_gb * (1 + PLAN_ABOVE)
+    return "peak memory", f"{peak_gb:.1f} GB; planned {planned_gb:.1f} GB", held
 
 
 def page(done: dict[str, Measured], *, smoke: bool) -> str:
@@ -172,11 +182,12 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else []
 
 
-def with_section(text: str, section: str) -> str:
-    """The page with this section in the place of the one before, or at its end."""
-    whole = f"{BEGIN}\n{section}\n{END}"
-    before, found, rest = text.partition(BEGIN)
-    return f"{before}{whole}{rest.partition(END)[2]}" if found else f"{text.rstrip()}\n\n{whole}\n"
+def with_section(text: str, section: str, mark: str) -> str:
+    """The page with this section in the place of the one of that mark, or at its end."""
+    begin, end = (f"<!-- {mark}: {edge} -->" for edge in ("begin", "end"))
+    whole = f"{begin}\n{section}\n{end}"
+    before, found, rest = text.partition(begin)
+    return f"{before}{whole}{rest.partition(end)[2]}" if found else f"{text.rstrip()}\n\n{whole}\n"
 
 
 if __name__ == "__main__":

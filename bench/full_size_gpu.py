@@ -1,18 +1,21 @@
 """The GPU stage of bench/full_size.py: training speed, streams in real time, memory against the plan. Without a CUDA device it measures nothing and says so.
 
-**Never run so far**: no GPU was at hand. Rows: audio hours an hour of full and LoRA training at the plan's own batch, the peak of GPU memory against the
-plan's prediction (bar: within 10 %), how many streams the exact engine keeps up with at 80, 320 and 1,120 ms beside NeMo's own loop (bar: 2 times), and
-the fast engine's audio seconds a second beside NeMo's loop (bar: 10 times at 80 ms). The stock training script is not part of NeMo's wheel, so its figure is not taken here:
-run NeMo's `examples/asr/asr_transducer/speech_to_text_rnnt_bpe_prompt.py` on the same shards, batch and precision, and divide (goal: 1.2 times).
+**Never run so far**: no GPU was at hand. Rows: audio hours an hour of full and LoRA training at the plan's own batch, in bf16 with the prompt layer in fp32;
+their peak of GPU memory, and that of the largest batch that `find_batch` finds, against the formulas (bar: within 10 %); steps a second of full training
+beside NeMo's own fit on the same data, batch and precision (`bench/train.py`; bar: 1.2 times); how many streams the exact engine keeps up with at 80, 320 and
+1,120 ms beside NeMo's own loop (bar: 2 times), and the fast engine's audio seconds a second beside NeMo's loop (bar: 10 times at 80 ms).
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from bench.full_size_stages import Found, Place
@@ -20,7 +23,7 @@ from bench.full_size_stages import Found, Place
 Figure = tuple[str, str, bool]
 STEPS = 40
 CONTEXTS = {80: (56, 0), 320: (56, 3), 1120: (56, 13)}
-EXACT_GOAL, FAST_GOAL, PEAK_SHARE = 2.0, 10.0, 0.10
+EXACT_GOAL, FAST_GOAL, STOCK_GOAL, PEAK_SHARE = 2.0, 10.0, 1.2, 0.10
 MOST_STREAMS = 1024
 
 
@@ -29,7 +32,7 @@ def measure(place: Place) -> Found:
 
     if not torch.cuda.is_available():
         return Found(said="not measured: no CUDA device here", measured=False)
-    return Found(said=torch.cuda.get_device_name(), figures=(*training(place, "lora:8"), *training(place, "full"), *streaming(place)))
+    return Found(said=torch.cuda.get_device_name(), figures=(*training(place, "lora:8"), *training(place, "full"), beside_stock(place), *streaming(place)))
 
 
 def training(place: Place, surface: str) -> list[Figure]:
@@ -45,14 +48,49 @@ def training(place: Place, surface: str) -> list[Figure]:
     spec = FinetuneSpec(shards_id=shards.shards_id, dev_manifest=str(place.rows(shipped.TELEPHONE_DEV, 2)), base=str(place.base), surface=surface,
                         max_steps=STEPS)  # fmt: skip
     plan = make_plan(spec, place.workspace).plan
+    searched = search(place, plan.request)
+    shutil.rmtree(plan.request.out, ignore_errors=True)
+    torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     with Utilisation() as used:
         result = child.run(plan.request, place.reporter(f"gpu_{surface.replace(':', '_')}"))
     peak, planned = torch.cuda.max_memory_allocated() / 1e9, plan.summary.estimates.memory_gb
     return [
         (f"training, {surface}, batch {plan.request.batch_size}", f"{result.audio_hours_per_hour:.0f} audio hours an hour, GPU {used.percent:.0f} % busy", True),
-        (f"peak memory, {surface}", f"{peak:.1f} GB, planned {planned:.1f} GB", abs(peak - planned) <= PEAK_SHARE * peak),
+        # Most batches are shorter than the one that the plan allows for: a peak above the plan is the miss here.
+        (f"peak memory, {surface}", f"{peak:.1f} GB, planned {planned:.1f} GB", peak <= planned * (1 + PEAK_SHARE)),
+        searched,
     ]
+
+
+def search(place: Place, request: Any) -> Figure:
+    """The largest batch of 20 s utterances that fits, and its peak against the formulas."""
+    from asrcore.batch_requests import BatchRequest
+    from asrcore.model import find_batch as child
+    from asrcore.recipe.estimates import usable_memory
+
+    usable = usable_memory()
+    if usable is None:
+        return f"largest batch, {request.surface}", "not measured: the driver does not say how much memory there is", False
+    found = child.run(BatchRequest(train=request, longest_seconds=20.0, labels=60, memory_gb=usable), place.reporter(f"gpu_batch_{request.surface.replace(':', '_')}"))
+    best = max((trial for trial in found.tried if trial.fits), key=lambda trial: trial.batch_size, default=None)
+    if best is None:
+        return f"largest batch, {request.surface}", f"not one utterance of 20 s fits into {usable:.0f} GB", False
+    value = f"{best.batch_size} utterances of 20 s: peak {best.peak_gb:.1f} GB, predicted {best.predicted_gb:.1f} GB; {len(found.tried)} tried in {found.seconds:.0f} s"
+    return f"largest batch, {request.surface}", value, abs(best.peak_gb - best.predicted_gb) <= PEAK_SHARE * best.peak_gb
+
+
+def beside_stock(place: Place) -> Figure:
+    """Steps a second of full training in bf16 beside NeMo's own, each in a process of its own; counts only with the same losses."""
+    root = Path(__file__).parents[1]
+    command = [sys.executable, str(root / "bench" / "train.py"), "--base", str(place.base), "--bf16", "--json", "--steps", str(STEPS), "--folder", str(place.folder / "stock")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = done.stdout.strip().splitlines()
+    if not lines or not lines[-1].startswith("{"):
+        return "training beside NeMo's fit", f"failed: {(done.stderr.strip().splitlines() or ['no output'])[-1][:150]}", False
+    told = json.loads(lines[-1])
+    ours, stock = told["steps_per_s"]["ours"], told["steps_per_s"]["stock"]
+    return "training beside NeMo's fit", f"{ours:.2f} against {stock:.2f} steps a second; losses within {told['worst']:.1e}", told["same"] and ours >= STOCK_GOAL * stock
 
 
 def streaming(place: Place) -> list[Figure]:

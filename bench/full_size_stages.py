@@ -16,6 +16,10 @@ from asrcore.results import Frozen
 GROWTH_BAR = 1.15
 """Exponent of time over work; 1 is proportional."""
 STEPS, BATCH, UTTERANCES, CONTEXT = 5, 2, 10, (56, 3)
+CANDIDATE_EVERY = 3
+"""A run of five steps would make a candidate at each, 10 GB of writing a step: here two, so that their mean is tried as well."""
+DISK_BYTES = 45e9
+"""Checkpoint 2.6 GB, a run up to 33 GB while it is checked for room (of ended runs only the best stays), exports 8 GB, and what NeMo unpacks."""
 SPEAKING_SHARE = 0.3
 """Frames of 80 ms in which a transducer of this vocabulary writes a piece, about: 3 to 4 pieces a second of speech."""
 
@@ -26,6 +30,8 @@ class Found(Frozen):
     said: str
     figures: tuple[tuple[str, str, bool], ...] = ()
     """(what, value, whether its bar was held) of a stage that measures more than its own time."""
+    planned_gb: float | None = None
+    """Peak of memory that the plan expected, where there is a plan."""
     measured: bool = True
     """False: this machine lacks what the stage is about."""
 
@@ -95,7 +101,7 @@ def make(place: Place) -> Found:
     from asrcore.model.restore import restore
     from asrcore.model.topology import make_random
 
-    io.require_disk(place.folder, 30 << 30)
+    io.require_disk(place.folder, int(DISK_BYTES))
     loud = place.folder / "loud.nemo"
     parameters = make_random(loud)
     model = restore(loud)
@@ -173,13 +179,83 @@ def train(surface: str) -> Callable[[Place], Found]:
         spec = FinetuneSpec(shards_id=shards.shards_id, dev_manifest=str(place.rows(shipped.TELEPHONE_DEV, 2)), base=str(place.base), surface=surface,
                             max_steps=STEPS, batch_size=BATCH, att_context_size=CONTEXT)  # fmt: skip
         made = make_plan(spec, place.workspace).plan
-        shutil.rmtree(made.request.out, ignore_errors=True)
-        result = child.run(made.request, place.reporter(surface.replace(":", "_")))
+        request = made.request.model_copy(update={"candidate_every": CANDIDATE_EVERY})
+        out = Path(request.out)
+        shutil.rmtree(out, ignore_errors=True)
+        result = child.run(request, place.reporter(surface.replace(":", "_")))
         place.keep(f"run_{surface.partition(':')[0]}", result)
-        return Found(said=f"{result.steps} steps, {result.trainable_parameters:,} parameters moved, {result.audio_hours_per_hour:.2f} audio hours an hour; "
-                          f"the plan expected {made.summary.estimates.memory_gb:g} GB")  # fmt: skip
+        shutil.rmtree(out / "candidates")
+        (out / "state.safetensors").unlink()
+        stepping = sum(one.seconds for one in result.consumed) / result.audio_hours_per_hour
+        return Found(said=f"{result.steps} steps, {result.trainable_parameters:,} parameters moved, {result.audio_hours_per_hour:.2f} audio hours an hour; steps are "
+                          f"{stepping / result.seconds:.0%} of the run, the rest is the start, three dev evals, their mean's, and writing",
+                     planned_gb=made.summary.estimates.memory_gb)  # fmt: skip
 
     return run
+
+
+def profile(place: Place) -> Found:
+    """Where the time of a full step goes. On a GPU the device is waited for around each part, so their sum is more than a step."""
+    import torch
+
+    from asrcore.embedded import shipped
+    from asrcore.model import joint_loss
+    from asrcore.model.loader import batches
+    from asrcore.model.restore import prompt_slots, restore
+    from asrcore.model.surfaces import select
+    from asrcore.model.train_loop import Loop
+    from asrcore.model.train_ranks import ALONE
+    from asrcore.recipe import FinetuneSpec, make_plan
+    from asrcore.requests import ShardsResult
+
+    shards = ShardsResult.model_validate_json(place.kept("shards"))
+    spec = FinetuneSpec(shards_id=shards.shards_id, dev_manifest=str(place.rows(shipped.TELEPHONE_DEV, 2)), base=str(place.base), max_steps=100, batch_size=BATCH)
+    request = make_plan(spec, place.workspace).plan.request
+    model = restore(place.base, device=ALONE.device)
+    loop: Any = Loop(model, request, select(model, request.surface).parameters)
+    data = batches(request, model.tokenizer, prompt_slots(model), sample_rate=int(model.cfg.sample_rate), skip=0)
+    seconds: dict[str, float] = {}
+
+    def timed(part: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            started = now()
+            found = work(*args, **kwargs)
+            seconds[part] = seconds.get(part, 0.0) + now() - started
+            return found
+
+        return run
+
+    def now() -> float:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    model.preprocessor.forward = timed("features", model.preprocessor.forward)
+    model.encoder.forward = timed("encoder", model.encoder.forward)
+    model.decoder.forward = timed("prediction network", model.decoder.forward)
+    loop.optimiser.step = timed("optimiser", loop.optimiser.step)
+    loader, step = timed("loader", lambda: next(data)), timed("step", loop.step)
+    autograd: Any = torch.autograd
+    together, through = joint_loss.backward, autograd.backward
+    encoder_backward = timed("backward of the encoder", through)
+    joint_loss.backward = timed("joint and all backward passes", together)
+
+    def passed(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        # `Tensor.backward` comes here too, with one tensor: that is a group of the joint.
+        return (encoder_backward if isinstance(tensors, list) else through)(tensors, *args, **kwargs)
+
+    autograd.backward = passed
+    try:
+        for number in range(1 + STEPS):
+            if number == 1:
+                seconds.clear()  # the first step makes the moments
+            step(loader())
+    finally:
+        joint_loss.backward, autograd.backward = together, through
+    seconds["joint, loss and their backward"] = seconds.pop("joint and all backward passes") - seconds["backward of the encoder"]
+    whole = seconds.pop("step") + seconds["loader"]
+    parts = ", ".join(f"{part} {took / whole:.1%}" for part, took in sorted(seconds.items(), key=lambda one: -one[1]))
+    return Found(said=f"{whole / STEPS:.2f} s a step of {BATCH} utterances: {parts}")
 
 
 def evaluate(engine: Any) -> Callable[[Place], Found]:
@@ -272,7 +348,7 @@ def gpu(place: Place) -> Found:
 
 
 STAGES: dict[str, Callable[[Place], Found]] = {
-    "make": make, "data": data, "inspect": inspect, "plan": plan, "train_lora": train("lora:8"), "train_full": train("full"), "eval_exact": evaluate("exact"),
+    "make": make, "data": data, "inspect": inspect, "plan": plan, "train_lora": train("lora:8"), "train_full": train("full"), "profile": profile, "eval_exact": evaluate("exact"),
     "eval_fast": evaluate("fast"), "blend": blend, "export_nemo": export("nemo"), "export_transformers": export("transformers"), "export_onnx": export("onnx"),
     "scaling": scaling, "gpu": gpu,
 }  # fmt: skip

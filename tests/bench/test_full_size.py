@@ -54,6 +54,16 @@ def test_too_much_memory_or_growth_misses_the_bar() -> None:
 
 
 def test_only_its_own_section_of_the_results_page_is_replaced() -> None:
-    page = full_size.with_section("# Results\n\nOther figures.\n", "one")
-    page = full_size.with_section(f"{page}\nMore below.\n", "two")
-    assert page == f"# Results\n\nOther figures.\n\n{full_size.BEGIN}\ntwo\n{full_size.END}\n\nMore below.\n"
+    page = full_size.with_section("# Results\n\nOther figures.\n", "one", "mine")
+    page = full_size.with_section(f"{page}\nMore below.\n", "other", "theirs")
+    page = full_size.with_section(page, "two", "mine")
+    assert page == (
+        "# Results\n\nOther figures.\n\n<!-- mine: begin -->\ntwo\n<!-- mine: end -->\n\nMore below.\n\n<!-- theirs: begin -->\nother\n<!-- theirs: end -->\n"
+    )
+
+
+def test_a_plan_far_under_the_measured_peak_misses_its_bar() -> None:
+    assert full_size.planned_figure(10.0, 10.5)[2]
+    assert full_size.planned_figure(13.0, 10.0)[2]
+    assert not full_size.planned_figure(8.0, 10.0)[2]
+    assert not full_size.planned_figure(20.0, 10.0)[2]

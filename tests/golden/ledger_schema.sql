@@ -12,7 +12,7 @@ CREATE TABLE attempts(
   cancel_at REAL,
   exit_code INTEGER,
   reason TEXT,
-  error TEXT, remote TEXT, queued_tick TEXT, cancel_tick TEXT, doubt TEXT,
+  error TEXT, remote TEXT, queued_tick TEXT, cancel_tick TEXT, doubt TEXT, gpus INTEGER NOT NULL DEFAULT 0, work_tick TEXT, worked_s REAL NOT NULL DEFAULT 0, gpu_busy REAL,
   PRIMARY KEY(job_id, number)
 );
 CREATE TABLE events(
@@ -34,8 +34,15 @@ CREATE TABLE jobs(
   created REAL NOT NULL,
   grace_s REAL NOT NULL,
   walltime_s REAL,
-  slots INTEGER NOT NULL, backend TEXT NOT NULL DEFAULT 'local',
+  slots INTEGER NOT NULL, backend TEXT NOT NULL DEFAULT 'local', gpu_hours REAL, memory_gb REAL NOT NULL DEFAULT 0, disk_gb REAL NOT NULL DEFAULT 0,
   UNIQUE(key, generation)
+);
+CREATE TABLE leases(
+  gpu TEXT PRIMARY KEY,
+  job_id TEXT NOT NULL,
+  attempt INTEGER NOT NULL,
+  taken REAL NOT NULL,
+  FOREIGN KEY(job_id, attempt) REFERENCES attempts(job_id, number)
 );
 CREATE TABLE objects(
   seq INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from asrcore.addresses import is_loopback
+from asrcore.addresses import is_any, is_ipv6, is_loopback
 from asrcore.serve import settings
 from asrtune import mcp_http
 
@@ -20,6 +20,12 @@ def test_addresses_of_this_machine_alone(host: str) -> None:
                                   "2130706433", "0x7f.1", "[127.0.0.1", "[[::1]]", "::1]", " 127.0.0.1", "127.0.0.1:80", "my-machine", str(IPv4Address(0))])  # fmt: skip
 def test_everything_else_counts_as_reachable_from_outside(host: str) -> None:
     assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(("host", "every", "ipv6"), [(str(IPv4Address(0)), True, False), ("::", True, True), ("0:0:0:0:0:0:0:0", True, True), ("::1", False, True),
+                                                     ("127.0.0.1", False, False), ("localhost", False, False), ("[::]", False, False), ("", False, False), ("0", False, False)])  # fmt: skip
+def test_an_address_for_all_addresses_and_one_that_needs_brackets_are_known_by_their_value(host: str, every: bool, ipv6: bool) -> None:
+    assert (is_any(host), is_ipv6(host)) == (every, ipv6)
 
 
 def test_both_servers_decide_by_the_same_helper() -> None:

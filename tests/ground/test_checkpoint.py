@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from asrcore import checkpoint as c
-from asrcore.errors import AsrtuneError, EnvironmentFault
+from asrcore.errors import AsrtuneError
 from asrcore.locales import PROMPT_DICTIONARY, TRAINED_CONTEXTS
 from asrcore.workspace import Config, Workspace
 from tests.data.speech import nemo
@@ -84,33 +82,3 @@ def test_only_listed_digests_pass_once_the_person_lists_some(tmp_path: Path) -> 
     ws = Workspace(tmp_path / "home", Config(allowed_bases=(embedded.sha256,)), tmp_path)
     assert c.resolve_base(ws, "embedded") == embedded
     assert code_of(c.resolve_base, ws, path.name) == "base_not_allowed"
-
-
-class Hub(types.ModuleType):
-    """A hub with one cached file, or without network."""
-
-    def __init__(self, cached: Path | None) -> None:
-        super().__init__("huggingface_hub")
-        self.cached = cached
-
-    def try_to_load_from_cache(self, repo_id: str, filename: str) -> str | None:
-        assert (repo_id, filename) == (c.HUB_BASE, "nemotron-3.5-asr-streaming-0.6b.nemo")
-        return str(self.cached) if self.cached else None
-
-    def hf_hub_download(self, **_: Any) -> str:
-        raise ConnectionError("no route")
-
-
-def test_the_hub_base_comes_from_the_local_cache_and_without_network_the_error_says_how_to_get_it(
-    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    errors = types.ModuleType("huggingface_hub.errors")
-    errors.HfHubHTTPError = OSError  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "huggingface_hub.errors", errors)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", Hub(nemo(tmp_path / "cache" / "x.nemo")))
-    assert c.resolve_base(ws, c.HUB_BASE).vocabulary_size == 16
-    monkeypatch.setitem(sys.modules, "huggingface_hub", Hub(None))
-    with pytest.raises(EnvironmentFault) as caught:
-        c.resolve_base(ws, c.HUB_BASE)
-    assert (caught.value.code, caught.value.retryable) == ("hub_unreachable", True)
-    assert "nemotron-3.5-asr-streaming-0.6b.nemo" in caught.value.next_step

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,35 @@ def test_a_symlink_out_of_the_roots_is_seen(tmp_path: Path) -> None:
     os.symlink(tmp_path / "outside.wav", tmp_path / "root" / "a.wav")
     assert not below(tmp_path / "root" / "a.wav", [tmp_path / "root"])
     assert below(tmp_path / "root" / "b.wav", [tmp_path / "root"])
+
+
+def test_a_line_of_many_megabytes_is_a_finding_and_is_never_held_in_memory(tmp_path: Path) -> None:
+    """200 MB on one line, as one JSON object without line ends would be; the rows around it are read, also by their positions."""
+    path, good = tmp_path / "m.json", [json.dumps({"audio_filepath": f"{n}.wav", "duration": 1.0, "text": "Ναι.", "target_lang": "el-GR"}) for n in range(2)]
+    with open(path, "wb") as file:
+        file.write(good[0].encode() + b"\n" + b'{"text": "')
+        file.writelines(b"x" * (1 << 20) for _ in range(200))
+        file.write(b'"}\n' + good[1].encode() + b"\n")
+    problems: list[Problem] = []
+    tracemalloc.start()
+    rows = list(scan_rows(path, problems))
+    positions = row_positions(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert ([row.line for row in rows], [(p.code, p.line) for p in problems]) == ([1, 3], [("manifest_line_too_long", 2)])
+    assert peak < 8 << 20
+    assert [row.audio.name for row in rows_at(path, [3, 1], positions)] == ["1.wav", "0.wav"]
+    with pytest.raises(NotReadyError, match="manifest_line_too_long"):
+        rows_at(path, [2], positions)
+
+
+@pytest.mark.parametrize("over", [-1, 0, 1])
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_a_line_of_just_the_longest_length_is_still_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, over: int, end: str) -> None:
+    line = json.dumps({"audio_filepath": "a.wav", "duration": 1.0, "text": "Ja.", "target_lang": "de-DE"})
+    path = tmp_path / "m.json"
+    path.write_text(f"{line}\n{line}{end}", encoding="utf-8")
+    monkeypatch.setattr("asrcore.manifest.MAX_LINE_BYTES", len(line) + 1 - over)
+    problems: list[Problem] = []
+    # The end of the line counts; the last line may have none.
+    assert len(list(scan_rows(path, problems))) == {-1: 2, 0: 2, 1: 0 if end else 1}[over]

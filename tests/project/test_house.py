@@ -118,6 +118,8 @@ UPSTREAM_CALLS = {
     "setup_validation_data": "3.2: validates with random prompts",
     "exp_manager": "3.5: may never save, 3.14: saves the last weights",
 }
+UPSTREAM_ALLOWED = {("asrcore/model/linear_adapters.py", "add_adapter")}
+"""The one kind of adapter that can stream and be restored, behind a test that shows both (tests/model/test_linear_adapters.py)."""
 UPSTREAM_NAMES = {
     "PipelineBuilder": "3.8: the pipeline drops the prompt",
     "CacheAwareStreamingAudioBuffer": "3.24: features of small appends are wrong",
@@ -132,6 +134,6 @@ def test_upstream_calls_that_fail_silently_are_not_used() -> None:
             called = getattr(node.func, "attr", getattr(node.func, "id", "")) if isinstance(node, ast.Call) else ""
             named = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
             why = UPSTREAM_CALLS.get(called) or UPSTREAM_NAMES.get(named)
-            if why:
+            if why and (str(path.relative_to(ROOT)), called) not in UPSTREAM_ALLOWED:
                 found.append(f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)} trap {why}")
     assert found == []
