@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from asrcore.campaign.evidence import Change
-from asrcore.campaign.state import ALL_ROWS
-from asrcore.jobs import Ledger
-from asrcore.jobs.store import newest
 from asrcore.requests import Role, TrainRequest
 
 SHARE = 0.02
 """Replay shares that differ by less are the same: shards are weighed by what could be packed."""
-
-
-def train_request(ledger: Ledger, run_id: str | None) -> TrainRequest | None:
-    """What a run was asked for, the newest attempt; None when the run is not of this workspace."""
-    asked = (job.request for job in newest(ledger, ALL_ROWS) if job.kind == "train" and job.request.get("run_id") == run_id)
-    found = next(asked, None)
-    return None if found is None else TrainRequest.model_validate(found)
 
 
 def changes(before: TrainRequest, after: TrainRequest) -> tuple[Change, ...]:

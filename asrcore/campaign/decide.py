@@ -8,7 +8,7 @@ from typing import Any
 
 from asrcore import io
 from asrcore.campaign import observe
-from asrcore.campaign.changes import changes, train_request
+from asrcore.campaign.changes import changes
 from asrcore.campaign.diagnosis import diagnose
 from asrcore.campaign.effects import effects
 from asrcore.campaign.evidence import Evidence, Judgement, Lever
@@ -18,6 +18,7 @@ from asrcore.campaign.state import ALL_ROWS, Aim, Budget, Campaign, Decision, Ro
 from asrcore.errors import NotReadyError, Problem, ToolFault, UsageError, clean_text
 from asrcore.jobs import Ledger
 from asrcore.jobs.ledger import put_object
+from asrcore.jobs.store import train_request
 from asrcore.requests import CheckpointRef, EvalCell
 from asrcore.results import Frozen
 from asrcore.score.hypotheses import read_hypotheses

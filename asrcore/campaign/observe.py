@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from asrcore.campaign.changes import train_request
 from asrcore.campaign.curve import Point, Refusal, fit
 from asrcore.campaign.diagnosis import terms_share
 from asrcore.campaign.evidence import Evidence, GuardsSeen, Lever, Outlook, TargetSeen
@@ -17,6 +16,7 @@ from asrcore.campaign.rules import GROWTH
 from asrcore.campaign.state import ALL_ROWS, Campaign, Decision, Round
 from asrcore.errors import clean_text
 from asrcore.jobs import Ledger
+from asrcore.jobs.store import train_request
 from asrcore.requests import Blend, EvalCell, TrainResult
 from asrcore.score.bootstrap import Clusters, count, draws, resample
 from asrcore.score.bootstrap import cluster as clusters_of

@@ -12,7 +12,7 @@ from asrcore.errors import AsrtuneError, clean_text
 from asrcore.export_requests import CardData, CardFacts, CardGuard, CardRate, CardScore
 from asrcore.io import sha256_file, sha256_json
 from asrcore.jobs.ledger import Ledger
-from asrcore.jobs.store import newest
+from asrcore.jobs.store import train_request
 from asrcore.requests import AddLocaleResult, Blend, CheckpointRef, EvalCell, TrainRequest, TrainResult, Wer
 from asrcore.score.hypotheses import read_hypotheses
 from asrcore.score.replay import ReplayReport
@@ -59,21 +59,19 @@ class _Chain:
         runs = {run.best.sha256: run for run in (TrainResult.model_validate(row.data) for row in ledger.list("run", _ALL))}
         blends = {blend.checkpoint.sha256: blend for blend in (Blend.model_validate(row.data) for row in ledger.list("blend", _ALL))}
         bases = {made.checkpoint.sha256: made for made in (AddLocaleResult.model_validate(row.data) for row in ledger.list("base", _ALL))}
-        requests = {str(job.request.get("run_id")): job.request for job in newest(ledger, _ALL) if job.kind == "train"}
         chain, seen = cls(checkpoint, known=False), set[str]()
         while chain.base.sha256 not in seen:
             seen.add(chain.base.sha256)
             if (blend := blends.get(chain.base.sha256)) is not None:
                 tuned = ", ".join(clean_text(one.name, 40) for one in blend.tuned)
                 for other in reversed(blend.tuned[1:]):  # the way back goes on through the first of them
-                    if (run := runs.get(other.sha256)) is not None and run.run_id in requests:
-                        chain._drew(run, TrainRequest.model_validate(requests[run.run_id]))
+                    if (run := runs.get(other.sha256)) is not None and (request := train_request(ledger, run.run_id)) is not None:
+                        chain._drew(run, request)
                 chain._back(blend.tuned[0], f"Weights interpolated: base + {blend.alpha:g} x (tuned - base), tuned being {tuned}.")
             elif (run := runs.get(chain.base.sha256)) is not None:
-                if run.run_id not in requests:
+                if (request := train_request(ledger, run.run_id)) is None:
                     chain.known = False
                     break
-                request = TrainRequest.model_validate(requests[run.run_id])
                 chain._back(request.base, f"Fine-tuned in {run.run_id}: {run.steps} steps, surface {request.surface}, best candidate at step {run.best_step}.")
                 chain._drew(run, request)
             elif (made := bases.get(chain.base.sha256)) is not None:

@@ -19,6 +19,7 @@ from asrcore.io import sha256_json
 from asrcore.jobs.clock import Tick, tick
 from asrcore.jobs.ledger import Ledger
 from asrcore.jobs.process import Identity
+from asrcore.requests import TrainRequest
 from asrcore.results import Frozen
 from asrcore.workspace import BackendName
 
@@ -159,6 +160,12 @@ def by_key(ledger: Ledger, key: str) -> Job | None:
     """The latest job of that key."""
     rows = ledger.rows(f"{_SELECT} WHERE j.key = ? ORDER BY j.generation DESC LIMIT 1", key)
     return _job(rows[0]) if rows else None
+
+
+def train_request(ledger: Ledger, run_id: str | None) -> TrainRequest | None:
+    """What a run was asked for, by its newest job; None when the run is not of this workspace."""
+    rows = ledger.rows(f"{_SELECT} WHERE j.kind = 'train' AND json_extract(j.request, '$.run_id') = ? ORDER BY a.queued DESC, j.id LIMIT 1", run_id)
+    return TrainRequest.model_validate(_job(rows[0]).request) if rows else None
 
 
 def in_states(ledger: Ledger, *states: State) -> tuple[Job, ...]:

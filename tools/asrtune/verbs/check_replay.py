@@ -19,8 +19,8 @@ from pydantic import Field
 
 from asrcore.errors import NotReadyError, Problem, clean_text
 from asrcore.jobs import Ledger
-from asrcore.jobs.store import newest
-from asrcore.requests import Blend, EvalCell, ShardsResult, TrainRequest, TrainResult
+from asrcore.jobs.store import train_request
+from asrcore.requests import Blend, EvalCell, ShardsResult, TrainResult
 from asrcore.results import Frozen, NextAction, Result
 from asrcore.score.hypotheses import read_hypotheses
 from asrcore.score.leak import Trained, find_trained
@@ -101,7 +101,6 @@ def _trained_on(ledger: Ledger, tuned: str, base: str) -> tuple[list[ShardsResul
     """Shards of the runs behind `tuned`, through blends and the checkpoints they started from, back to `base`; False when a way breaks off before."""
     runs = {result.best.sha256: result.run_id for result in (TrainResult.model_validate(row.data) for row in ledger.list("run", _ALL))}
     blends = {blend.checkpoint.sha256: blend for blend in (Blend.model_validate(row.data) for row in ledger.list("blend", _ALL))}
-    requests = {job.request.get("run_id"): job.request for job in newest(ledger, _ALL) if job.kind == "train"}
     shards, seen, left, known = list[ShardsResult](), {base}, [tuned], True
     while left:
         sha256 = left.pop()
@@ -111,11 +110,10 @@ def _trained_on(ledger: Ledger, tuned: str, base: str) -> tuple[list[ShardsResul
         if sha256 in blends:
             left += [blends[sha256].base.sha256, *(checkpoint.sha256 for checkpoint in blends[sha256].tuned)]
             continue
-        request = requests.get(runs.get(sha256, ""))
-        if request is None:
+        train = train_request(ledger, runs.get(sha256))
+        if train is None:
             known = False
             continue
-        train = TrainRequest.model_validate(request)
         shards.append(train.shards)
         left.append(train.base.sha256)
     return shards, known

@@ -15,7 +15,6 @@ from pydantic import Field
 
 from asrcore.campaign import Campaign, Decision, next_step
 from asrcore.campaign.blind import blind_set, decisions_by_set
-from asrcore.campaign.changes import train_request
 from asrcore.campaign.decide import next_round
 from asrcore.campaign.evidence import Lever
 from asrcore.campaign.observe import cell_of
@@ -23,6 +22,7 @@ from asrcore.campaign.state import decisions_of, load_campaign
 from asrcore.data.corpora import corpora_for
 from asrcore.errors import Problem
 from asrcore.jobs import Ledger
+from asrcore.jobs.store import train_request
 from asrcore.results import Frozen, NextAction, Result
 from asrcore.workspace import Workspace
 from asrtune.verbs.check_replay import refuse_trained
