@@ -95,7 +95,10 @@ def test_an_end_that_nobody_saw_and_left_nothing_is_lost(tmp_path: Path) -> None
     assert judge(job(), tmp_path, None, None).state == "lost"
     (tmp_path / "result.json").write_text(json.dumps({"n": 1}), encoding="utf-8")
     assert judge(job("probe"), tmp_path, None, None).state == "succeeded"
-    assert judge(job("probe"), tmp_path, 1, None).error is not None  # a result, but an end that says otherwise
+    for said_otherwise in (1, -signal.SIGKILL):
+        error = judge(job("probe"), tmp_path, said_otherwise, None).error
+        assert error is not None
+        assert (error.code, error.retryable) == ("unclean_exit", True)
 
 
 def test_an_unknown_end_with_a_result_of_the_wrong_shape_is_lost_and_no_success(tmp_path: Path) -> None:
