@@ -76,6 +76,19 @@ class LhotseCutsRequest(Frozen):
     """File of JSON lines: a row for each supervision, or the reason why a cut is none."""
 
 
+class LhotseRecipeRequest(Frozen):
+    """A corpus folder as it was published, and the recipe of Lhotse that knows its layout: `librispeech` for `lhotse.recipes.prepare_librispeech`."""
+
+    recipe: str
+    corpus: str
+    out: str
+    """Folder for the manifests."""
+
+
+class LhotseRecipeResult(Frozen):
+    files: int
+
+
 class LhotseCutsResult(Frozen):
     rows: int
     refused: int

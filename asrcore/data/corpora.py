@@ -29,7 +29,7 @@ class Corpus(Frozen):
     hours: str
     style: str
     licence: str
-    get: str = Field(description="How to get it; nothing is downloaded by asrtune.")
+    get: str = Field(description="How to get it. asrtune downloads nothing but what import_dataset is given as hf://datasets/…")
     format: Format = Field(description="The format to pass to import_dataset.")
     needs: dict[str, str] = Field(description="Its other arguments for import_dataset, each with what to pass.")
     in_base_training: bool = Field(description="Whether the base model was trained on it, by its card.")

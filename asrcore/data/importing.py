@@ -53,6 +53,7 @@ class ImportReport(Frozen):
 
     dataset_id: str
     format: Format
+    hub: str = Field("", description="The place on the hub that was read, with its commit; empty for a local source.")
     manifest: str
     rows_read: int = Field(description="Rows and places of the corpus: rows_kept plus all of not_imported.")
     rows_kept: int
@@ -70,13 +71,14 @@ class ImportReport(Frozen):
 
 
 class ImportRules(NamedTuple):
-    """How rows are taken. `locale` is for all of them; None means each row names its own. `name` becomes their `source`."""
+    """How rows are taken. `locale` is for all of them; None means each row names its own. `name` becomes their `source`; `hub` is the place they come from."""
 
     format: Format
     locale: str | None
     name: str | None
     roots: tuple[Path, ...]
     decode: bool = False
+    hub: str = ""
 
 
 def is_locale(tag: str) -> bool:
@@ -206,7 +208,7 @@ class _Importer:
 
     def report(self, made: NewDataset) -> ImportReport:
         return ImportReport(
-            dataset_id=made.dataset_id, format=self.rules.format, manifest=str(made.folder / MANIFEST),
+            dataset_id=made.dataset_id, format=self.rules.format, hub=self.rules.hub, manifest=str(made.folder / MANIFEST),
             rows_read=self.kept + self.counts.total(), rows_kept=self.kept, rows_marked=self.marked, hours=round(sum(self.seconds.values()) / 3600, 4),
             hours_by_locale=_hours(self.seconds), hours_by_sample_rate=_hours(self.by_rate), speakers=len(self.speakers), decoded=self.rules.decode,
             not_imported=tuple(NotImported(reason=reason, rows=rows, message=REASONS[reason][0], fix=REASONS[reason][1],

@@ -89,6 +89,7 @@ def _rows(read: Read) -> Iterator[dict[str, Any]]:
         yield {"line": read.line, "reason": reason}
         return
     pieces = [read.cut] if len(read.cut.supervisions) == 1 else read.cut.trim_to_supervisions(keep_overlapping=False)
+    own_name = read.line is not None and len(read.cut.supervisions) == 1  # else Lhotse made the cut's name up, from that of the recording
     for piece in pieces:
         supervision = piece.supervisions[0]
         if supervision.text is None:
@@ -96,7 +97,7 @@ def _rows(read: Read) -> Iterator[dict[str, Any]]:
             continue
         yield {
             "line": read.line, "audio": str(piece.recording.sources[0].source), "offset": piece.start, "duration": piece.duration,
-            "text": supervision.text, "id": piece.id if len(read.cut.supervisions) == 1 else supervision.id, "speaker": supervision.speaker,
+            "text": supervision.text, "id": piece.id if own_name else supervision.id, "speaker": supervision.speaker,
             "language": supervision.language, "extra": _extra(piece.custom, supervision),
         }  # fmt: skip
 

@@ -48,6 +48,26 @@ def test_splits_are_never_chosen_for_the_caller(ws: Workspace) -> None:
     assert take(ws, "corpus/data/test-00000-of-00001.parquet").data.rows_kept == 3
 
 
+def test_files_of_two_configs_are_never_read_as_one_set(ws: Workspace) -> None:
+    """Configs are languages as often as not: their files lie in folders, or side by side under longer names."""
+    made = [{"bytes": path.read_bytes(), "path": None} for path in clips(ws.base_folder / "made", "abcd")]
+    places = {"el_gr/train-00000-of-00001-6aa63953db8ab5b6": "Ναι.", "fr_fr/train/0000": "Oui.", "fr_fr/train/0001": "Non.", "fr_fr/test/0000": "Si."}
+    for audio, (place, text) in zip(made, places.items(), strict=True):
+        written(ws.base_folder / "corpus" / f"{place}.parquet", [audio], sentence=[text])
+    error = refused(ws, "corpus", split="train")
+    assert (error.code, "el_gr, fr_fr" in error.message) == ("config_needed", True)
+    assert take(ws, "corpus/el_gr", split="train", columns={"text": "sentence"}).data.rows_kept == 1
+    for source, split in (("corpus/fr_fr", "train"), ("corpus/fr_fr/train", None), ("corpus/fr_fr/train", "train")):
+        report = take(ws, source, columns={"text": "sentence"}, **({} if split is None else {"split": split})).data
+        assert [row.utterance.text for row in rows(report)] == ["Oui.", "Non."]
+    for audio, name in zip(made, ("el-train", "fr-train", "part-a", "part-b"), strict=True):
+        written(ws.base_folder / "flat" / f"{name}.parquet", [audio])
+    error = refused(ws, "flat", split="train")
+    assert (error.code, "el-train, fr-train" in error.message) == ("split_needed", True)
+    assert take(ws, "flat", split="fr-train").data.rows_kept == 1
+    assert take(ws, "flat", split="flat").data.rows_kept == 4  # the folder's own name: all of it
+
+
 @pytest.mark.heavy
 def test_what_the_datasets_library_saves_is_read_back(ws: Workspace) -> None:
     """`Dataset.save_to_disk` and `DatasetDict.save_to_disk` of datasets 5, with the recordings as files or inside."""

@@ -1,6 +1,7 @@
 """Lhotse manifests: a file of cuts, or the recordings and supervisions that a Lhotse recipe leaves (`<corpus>_recordings_<part>.jsonl.gz` …).
 
-Lhotse itself reads them, in a child process (`asrcore.model.lhotse_io`, seconds to start); here its answer becomes rows. A cut that is a plain piece of
+Lhotse itself reads them, in a child process (`asrcore.model.lhotse_io`, seconds to start), and where a recipe is named it makes them first, in another
+(`asrcore.model.lhotse_recipe`); here its answer becomes rows. A cut that is a plain piece of
 a mono file is taken where it lies, sample for sample. One that Lhotse would have to compute (transformed, mixed, one channel of several, in a
 Shar archive) is reported: audio is never copied here.
 """
@@ -19,12 +20,12 @@ from pydantic import ValidationError
 
 from asrcore import io
 from asrcore.data.importers.rows import AudioFinder, BadRow, Item, Place, RawRow, ReadRequest
-from asrcore.data_requests import LhotseCutsRequest
+from asrcore.data_requests import LhotseCutsRequest, LhotseRecipeRequest
 from asrcore.errors import ErrorView, ToolFault, UsageError, clean_text
 from asrcore.jobs import child, process
 from asrcore.manifest import below
 
-MODULE = "asrcore.model.lhotse_io"
+READ, PREPARE = "asrcore.model.lhotse_io", "asrcore.model.lhotse_recipe"
 _SUFFIX = re.compile(r"\.jsonl(\.gz)?$")
 _NAME = re.compile(r"(?P<corpus>.*?)(?P<kind>cuts|recordings)(?P<part>.*)")
 _FULL_TAG = re.compile(r"[a-z]{2,3}-[A-Z]{2}")
@@ -70,8 +71,19 @@ def is_cut(fields: Mapping[str, Any]) -> bool:
 
 
 def read(request: ReadRequest) -> Iterator[Item]:
-    """Rows of one part. Raises `split_needed`, `split_unknown`, `lhotse_missing`, `path_refused`, and while reading `lhotse_unreadable`, `lhotse_failed`."""
-    return _rows(request, _chosen(request))
+    """Rows of one part. Raises `split_needed`, `split_unknown`, `lhotse_missing`, `path_refused`, and while reading `lhotse_unreadable`, `lhotse_failed`;
+    with a recipe all of them while reading, and `recipe_unknown` and `recipe_failed`."""
+    return _prepared_rows(request) if request.recipe else _rows(request, _chosen(request))
+
+
+def _prepared_rows(request: ReadRequest) -> Iterator[Item]:
+    """What the recipe writes is of no use to anybody else, and goes when the rows are read. Audio that it would write goes too, so its rows are left out.
+    Manifests of a language may lie in a folder of their own."""
+    with tempfile.TemporaryDirectory(prefix="asrtune-recipe-") as name:
+        out = Path(name) / "manifests"
+        _ask(PREPARE, LhotseRecipeRequest(recipe=request.recipe, corpus=str(request.source), out=str(out)), Path(name))
+        folders = (out, *sorted(path for path in out.iterdir() if path.is_dir()))
+        yield from _rows(request, _one([found for folder in folders for found in manifests(folder)], request.split))
 
 
 def _chosen(request: ReadRequest) -> Manifests:
@@ -100,22 +112,23 @@ def _one(parts: Sequence[Manifests], split: str | None) -> Manifests:
 
 
 def _rows(request: ReadRequest, chosen: Manifests) -> Iterator[Item]:
-    finder = AudioFinder(request.audio_root or chosen.texts.parent)
+    finder = AudioFinder(request.audio_root or (request.source if request.recipe else chosen.texts.parent))
     with tempfile.TemporaryDirectory(prefix="asrtune-lhotse-") as name:
         out = Path(name) / "rows.jsonl"
-        _ask(chosen, out)
+        paths = {kind: str(path) for kind, path in chosen._asdict().items() if kind != "part" and path is not None}
+        _ask(READ, LhotseCutsRequest(**paths, out=str(out)), Path(name))
         with open(out, encoding="utf-8") as lines:
-            for line in lines:
-                yield _item(json.loads(line), chosen.texts, finder)
+            for fields in map(json.loads, lines):
+                # What a recipe wrote is gone when somebody reads where a row is from.
+                place = Place(Path(fields.get("audio", request.source))) if request.recipe else Place(chosen.texts, fields.get("line"))
+                yield _item(fields, place, finder)
     yield from finder.bad
 
 
-def _ask(chosen: Manifests, out: Path) -> None:
-    """Lets the child write its rows to `out`."""
-    folder = out.parent
-    request = LhotseCutsRequest(**{k: str(v) for k, v in chosen._asdict().items() if k != "part" and v is not None}, out=str(out))
+def _ask(module: str, request: LhotseCutsRequest | LhotseRecipeRequest, folder: Path) -> None:
+    """Lets a child process do what is requested; `folder` is for its own files."""
     io.write_json(folder / child.REQUEST, request)
-    command = process.python_module(MODULE, str(folder / child.REQUEST))
+    command = process.python_module(module, str(folder / child.REQUEST))
     with open(folder / "log.txt", "wb") as log:
         done = subprocess.run(command, cwd=folder, env=process.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False,
                               timeout=_TIMEOUT_S)  # fmt: skip
@@ -128,8 +141,7 @@ def _ask(chosen: Manifests, out: Path) -> None:
                         next_step="call doctor {}: it says whether Lhotse can be imported; then call import_dataset again.") from None  # fmt: skip
 
 
-def _item(fields: Mapping[str, Any], file: Path, finder: AudioFinder) -> Item:
-    place = Place(file, fields.get("line"))
+def _item(fields: Mapping[str, Any], place: Place, finder: AudioFinder) -> Item:
     if "reason" in fields:
         return BadRow(place, fields["reason"])
     audio = finder.find(fields["audio"])

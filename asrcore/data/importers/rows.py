@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from asrcore.data.audio_files import AUDIO_SUFFIXES
+from asrcore.hub_datasets import HubDataset
 
 REASONS: Mapping[str, tuple[str, str]] = {
     "line_too_long": ("the line is longer than 1 MiB", "write one utterance a line"),
@@ -84,7 +85,7 @@ Item = RawRow | BadRow
 
 
 class ReadRequest(NamedTuple):
-    """What a reader is asked for. `source` is a file or folder below `roots`; `columns` maps our field to a column's name or number."""
+    """What a reader is asked for. `source` is a file or folder below `roots`, or with `hub` in that repository; `columns` maps our field to a column's name or number."""
 
     source: Path
     roots: tuple[Path, ...]
@@ -99,6 +100,10 @@ class ReadRequest(NamedTuple):
     """Folder for audio that lies inside other files; None: it cannot be taken."""
     agree_with: Path | None = None
     """Pseudo-labels: job folder of the second checkpoint's transcripts."""
+    recipe: str = ""
+    """Name of the Lhotse recipe that knows the folder `source`."""
+    hub: HubDataset | None = None
+    """Files to fetch, instead of those of `source`."""
 
     @property
     def folder(self) -> Path:
