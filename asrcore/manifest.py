@@ -80,9 +80,12 @@ class Utterance(BaseModel):
 
     def to_row(self) -> dict[str, Any]:
         """The row as written: `lang` equal to `target_lang`, no null and no zero offset, extras last."""
-        known = {name: getattr(self, name) for name in type(self).model_fields}
+        known = {name: getattr(self, name) for name in _FIELDS}
         known["lang"] = self.target_lang
         return {k: v for k, v in known.items() if v is not None and not (k == "offset" and v == 0)} | (self.model_extra or {})
+
+
+_FIELDS = tuple(Utterance.model_fields)
 
 
 def _as_text(value: object) -> str | None:
@@ -183,6 +186,23 @@ def below(path: Path, roots: Iterable[Path]) -> bool:
     return any(real.is_relative_to(root) for root in roots)
 
 
+class Below:
+    """`below` for many files: the way to a folder is followed once, and then only a file that is a link itself, or is named `..`."""
+
+    def __init__(self, roots: Iterable[Path]) -> None:
+        self._roots = tuple(roots)
+        self._folders: dict[str, bool] = {}
+
+    def __call__(self, path: Path) -> bool:
+        folder, name = os.path.split(path)
+        if name in ("", "..") or os.path.islink(path):
+            return below(path, self._roots)
+        known = self._folders.get(folder)
+        if known is None:
+            known = self._folders[folder] = below(Path(folder), self._roots)
+        return known or below(path, self._roots)  # a root may be a file
+
+
 def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
     """Number, byte position and bytes of each line; of one that is too long only the first MAX_LINE_BYTES + 1."""
     position = number = 0
@@ -251,7 +271,7 @@ class _Reader:
             self.report("manifest_blank_line", "the line is blank", line, "remove the line")
             return None
         try:
-            value: object = json.loads(text, parse_constant=_refuse_constant)
+            value: object = _DECODER.decode(text)
         except (ValueError, RecursionError) as error:
             self.report(
                 "manifest_not_json", f"the line is not JSON ({_json_reason(error)})", line, "write one complete JSON object on this line"
@@ -300,6 +320,9 @@ class _Reader:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _json_reason(error: Exception) -> str:

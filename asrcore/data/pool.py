@@ -49,12 +49,14 @@ def threaded(function: Callable[[ItemT], ResultT], items: Iterable[ItemT], worke
 
 
 def in_processes(function: Callable[[ItemT], ResultT], items: Iterable[ItemT], workers: int, tick: Callable[[], None]) -> Iterator[tuple[ItemT, ResultT]]:
-    """As `threaded`, in processes that start afresh: `function` and items are pickled, and `function` calls `stop_if_asked` now and then.
+    """As `threaded`, in processes of their own: `function` and items are pickled, and `function` calls `stop_if_asked` now and then.
 
     `tick` is called about twice a second; what it raises ends the workers too. They end as well when this process is killed, and leave SIGTERM and
     SIGINT to it. Raises `worker_died`.
     """
-    context = multiprocessing.get_context("spawn")
+    # Workers are forked from a server that has imported the function's module and has one thread: imports are paid for once, and no lock of ours is held.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([function.__module__])
     stopping = context.Event()
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(stopping,)) as executor:
         try:

@@ -15,7 +15,7 @@ from asrcore.data_requests import ChannelPlan, OpusKbits
 from asrcore.errors import NotReadyError, Problem, UsageError
 from asrcore.io import sha256_json
 from asrcore.locales import AUTO
-from asrcore.manifest import below, manifest_ref, scan_rows
+from asrcore.manifest import Below, manifest_ref, scan_rows
 from asrcore.requests import ManifestRef, Role, ShardSource, ShardsRequest
 
 FORMAT = 1
@@ -52,7 +52,7 @@ def check_manifests(train: Sequence[Path], replay: Sequence[Path], roots: Iterab
 
     A problem is what the manifest reader finds, `auto` as a tag, and audio that is missing or outside `roots`.
     """
-    allowed, problems = tuple(roots), list[Problem]()
+    allowed, problems = Below(roots), list[Problem]()
     facts = [_check(path, "train", allowed, problems) for path in train] + [_check(path, "replay", allowed, problems) for path in replay]
     errors = [p for p in problems if p.severity == "error"]
     if errors:
@@ -145,7 +145,7 @@ def source_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _check(path: Path, role: Role, roots: tuple[Path, ...], problems: list[Problem]) -> ManifestFacts:
+def _check(path: Path, role: Role, allowed: Below, problems: list[Problem]) -> ManifestFacts:
     ref = manifest_ref(path)
     rows = skipped = 0
     seconds: dict[str, float] = defaultdict(float)
@@ -159,7 +159,7 @@ def _check(path: Path, role: Role, roots: tuple[Path, ...], problems: list[Probl
         if row.utterance.target_lang == AUTO:
             problems.append(Problem(code="tag_auto", message="auto is a prompt mode, not a language", file=str(path), line=row.line,
                                     fix="write the locale that is spoken"))  # fmt: skip
-        if not below(row.audio, roots):
+        if not allowed(row.audio):
             problems.append(Problem(code="audio_refused", message="the audio lies outside the data roots", file=str(path), line=row.line,
                                     fix="move it below a data root, or ask the person to add one"))  # fmt: skip
             continue

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from asrcore import io
+from asrcore.audio import MODEL_RATE
 from asrcore.data.channel_sound import Channel
 from asrcore.data.cluster import on_workers
 from asrcore.data.pool import cores, in_processes
@@ -48,7 +49,10 @@ WAV_BYTES_PER_SECOND = 130_000
 OPUS_SUFFIXES = frozenset({".ogg", ".oga", ".opus"})
 BYTES_PER_ROW = 4_096
 PARALLEL_FROM_S = 3_600.0
-"""Seconds of audio from which several processes write shards."""
+"""Seconds of audio from which several processes write shards: to start them costs 0.4 s, about what an hour takes to decode and encode."""
+COPIED_COST = 1 / 24
+"""Of a second of audio that is copied as it stands, where one that is decoded and encoded costs 1 (docs/log.md)."""
+WAV_HEADER_BYTES = 4_096
 
 
 class Progress(Protocol):
@@ -67,7 +71,8 @@ class _Source(NamedTuple):
     lines: array[int]
     positions: array[int]
     need_bytes: int
-    seconds: float
+    work_s: float
+    """Seconds of audio, those that are copied by their lower cost."""
     skipped: int
 
 
@@ -103,7 +108,7 @@ def run(request: ShardsRequest, reporter: Progress, workers: int | None = None) 
 
 def _workers(sources: list[_Source], request: ShardsRequest) -> int:
     """A process takes half a second to start, so a small set is sooner done without."""
-    if sum(s.seconds for s in sources) < PARALLEL_FROM_S:
+    if sum(s.work_s for s in sources) < PARALLEL_FROM_S:
         return 1
     return min(cores(), sum(-(-len(s.lines) // request.utterances_per_shard) for s in sources))
 
@@ -133,28 +138,40 @@ def _read(spec: ShardSource, request: ShardsRequest) -> _Source:
     problems: list[Problem] = []
     lines = array("Q")
     need = skipped = 0
-    seconds = 0.0
+    work = 0.0
     for row in scan_rows(path, problems):
         if row.utterance.skipped:
             skipped += 1
             continue
         lines.append(row.line)
-        seconds += row.utterance.duration
-        need += _need(row, request.opus) * (2 if request.shar else 1)
+        size = _file_size(row, request.opus)
+        need += _need(row, size, request.opus) * (2 if request.shar else 1)
+        work += row.utterance.duration * (COPIED_COST if spec.channel is None and _is_copied(row, size) else 1)
     refuse_errors(path, problems)
     if not lines:
         raise NotReadyError("source_empty", f"{path} holds no row to train on ({skipped} are marked {SKIPPED}).",
                             next_step="pass a manifest with rows, or leave this one out.")  # fmt: skip
     random.Random(f"{request.seed}:{spec.name}").shuffle(lines)
-    return _Source(spec, packing, lines, row_positions(path), need, seconds, skipped)
+    return _Source(spec, packing, lines, row_positions(path), need, work, skipped)
 
 
-def _need(row: Row, opus: OpusKbits) -> int:
+def _file_size(row: Row, opus: OpusKbits) -> int:
+    """Bytes of a file that may be copied; 0 for one that is encoded anew, and for one that is not there, which is found and listed when the row is packed."""
+    if opus and row.audio.suffix.lower() not in OPUS_SUFFIXES:
+        return 0
+    with suppress(OSError):
+        return row.audio.stat().st_size
+    return 0
+
+
+def _is_copied(row: Row, size: int) -> bool:
+    """By its name and size alone it is 16-bit WAV at 16 kHz mono, all of which is the row; a wrong guess costs time only."""
+    return row.audio.suffix.lower() == ".wav" and 0 < size <= row.utterance.duration * 2 * MODEL_RATE + WAV_HEADER_BYTES
+
+
+def _need(row: Row, size: int, opus: OpusKbits) -> int:
     """Upper bound of a row's bytes in a tar: 16-bit FLAC or Opus, or a copy of the file unless it is too large for that, so a longer recording."""
-    seconds, size = row.utterance.duration, 0
-    if not opus or row.audio.suffix.lower() in OPUS_SUFFIXES:
-        with suppress(OSError):  # found and listed when the row is packed
-            size = row.audio.stat().st_size
+    seconds = row.utterance.duration
     return max(round(seconds * bytes_per_second(opus)), size if size <= seconds * WAV_BYTES_PER_SECOND else 0) + BYTES_PER_ROW
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asrcore.errors import NotReadyError, Problem, UsageError
-from asrcore.manifest import Utterance, below, load_rows, manifest_ref, row_positions, rows_at, scan_rows, write_manifest
+from asrcore.manifest import Below, Utterance, below, load_rows, manifest_ref, row_positions, rows_at, scan_rows, write_manifest
 from tests.data.speech import manifest, row
 
 
@@ -136,6 +136,22 @@ def test_a_symlink_out_of_the_roots_is_seen(tmp_path: Path) -> None:
     os.symlink(tmp_path / "outside.wav", tmp_path / "root" / "a.wav")
     assert not below(tmp_path / "root" / "a.wav", [tmp_path / "root"])
     assert below(tmp_path / "root" / "b.wav", [tmp_path / "root"])
+
+
+def test_many_files_are_below_a_root_when_each_by_itself_is(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root / "in", outside):
+        folder.mkdir(parents=True)
+        (folder / "a.wav").touch()
+    (root / "link").symlink_to(outside)
+    (root / "in" / "link.wav").symlink_to(outside / "a.wav")
+    (root / "in" / "near.wav").symlink_to(root / "in" / "a.wav")
+    (outside / "back").symlink_to(root / "in")
+    names = ["in/a.wav", "in/none.wav", "in/link.wav", "in/near.wav", "link/a.wav", "in/../../outside/a.wav", "in/..", "..", ".", "../outside/back/a.wav", "../root/in/a.wav"]
+    inside = Below([root])
+    expected = [below(root / name, [root]) for name in names]
+    assert [inside(root / name) for name in names] == expected == [inside(root / name) for name in names]
+    assert expected == [True, True, False, True, False, False, True, False, True, True, True]
 
 
 def test_a_line_of_many_megabytes_is_a_finding_and_is_never_held_in_memory(tmp_path: Path) -> None:
