@@ -7,7 +7,6 @@ from array import array
 from collections import Counter
 
 import numpy as np
-import sentencepiece
 from pydantic import Field
 
 from asrcore.data.findings import Findings
@@ -16,6 +15,7 @@ from asrcore.locales import FRAME_MS
 from asrcore.manifest import Row
 from asrcore.results import Frozen
 from asrcore.score.cell import REPEATS, longest_repeat
+from asrcore.spelling import processor, unknown_characters
 from asrcore.text import LOCALE_TAG, character_name, language, style
 
 UNCASED_SHARE = 0.5
@@ -46,9 +46,7 @@ class TranscriptCheck:
     """One pass over texts. Memory: 16 bytes a row for the speaking rates."""
 
     def __init__(self, tokenizer: bytes, findings: Findings) -> None:
-        self.tokenizer = sentencepiece.SentencePieceProcessor()
-        self.tokenizer.LoadFromSerializedProto(tokenizer)
-        self.unknown = int(self.tokenizer.unk_id())
+        self.tokenizer = processor(tokenizer)
         self.findings = findings
         self.characters: Counter[str] = Counter()
         self.texts = self.digits = self.capitals = 0
@@ -111,9 +109,7 @@ class TranscriptCheck:
 
     def _check_tokens(self, text: str, seconds: float, line: int) -> None:
         ids: list[int] = self.tokenizer.EncodeAsIds(text)
-        if self.unknown in ids:
-            pieces: list[str] = self.tokenizer.EncodeAsPieces(text)
-            missing = {c for piece, i in zip(pieces, ids, strict=True) if i == self.unknown for c in piece if c != "▁"}
+        if missing := set(unknown_characters(self.tokenizer, text, ids)):
             self.characters.update(missing)
             self.findings.add("text_unknown_characters", "error", line, "characters that the tokenizer turns into unk (unknown_characters lists them)",
                               "replace them by what is spoken or by their plain form, or remove the rows")  # fmt: skip

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from asrcore.checkpoint import CheckpointInfo, has_adapters, tokenizer_bytes
 from asrcore.errors import NotReadyError, Problem, clean_text
@@ -16,6 +14,7 @@ from asrcore.manifest import NEMO_PATTERN, Row, kept_rows
 from asrcore.recipe.estimates import device_memory
 from asrcore.recipe.spec import Estimates, FinetuneSpec, SourceUse
 from asrcore.requests import ShardsResult
+from asrcore.spelling import processor
 from asrcore.workspace import Workspace
 
 FULL_CHECK_BYTES = 4_000_000_000
@@ -145,8 +144,7 @@ def resource_problems(ws: Workspace, estimates: Estimates) -> list[Problem]:
 
 
 def _writable(base: CheckpointInfo) -> Callable[[str], bool]:
-    sentencepiece: Any = importlib.import_module("sentencepiece")
-    tokenizer: Any = sentencepiece.SentencePieceProcessor(model_proto=tokenizer_bytes(Path(base.path)))
+    tokenizer = processor(tokenizer_bytes(Path(base.path)))
     unknown: int = tokenizer.unk_id()
 
     def writable(tag: str) -> bool:
