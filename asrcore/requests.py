@@ -161,6 +161,9 @@ class TrainRequest(Frozen):
     surface: Surface = "full"
     max_steps: int = Field(ge=1)
     batch_size: int = Field(default=16, ge=1)
+    batch_seconds: float | None = Field(default=None, gt=0)
+    """Most seconds of a batch with its padding, in the place of `batch_size`, which then is how many utterances of mean length that makes."""
+    bucketing: bool = True
     peak_lr: float = Field(gt=0)
     rates: ModuleRates = Field(default={})
     min_lr: float = 1e-6
@@ -290,6 +293,14 @@ class BlendResult(Frozen):
 # --- a new locale ---------------------------------------------------------------------------------------------------------------------
 
 
+class NewLetter(Frozen):
+    """A letter that the tokenizer lacked, and the piece whose id it takes over."""
+
+    letter: str = Field(min_length=1, max_length=1)
+    id: int = Field(ge=0)
+    piece: str
+
+
 class AddLocaleRequest(Frozen):
     """A base with one more tag. `neighbour` is a trained tag of the base that the new one starts from."""
 
@@ -298,6 +309,7 @@ class AddLocaleRequest(Frozen):
     neighbour: str
     way: Literal["own_slot", "alias"]
     num_prompts: int = Field(ge=1)
+    letters: tuple[NewLetter, ...] = ()
     out: str
     """Final folder `bases/base_<id>` with base.nemo; appears as a whole."""
 
@@ -309,6 +321,7 @@ class AddLocaleResult(Frozen):
     neighbour: str
     way: Literal["own_slot", "alias"]
     slot: int
+    letters: tuple[NewLetter, ...] = ()
     seconds: float
 
 

@@ -19,7 +19,7 @@ from asrcore.fingerprint import check_ref, check_shards, require_unchanged
 from asrcore.jobs.child import LOGGERS, Reporter, Stopped, main
 from asrcore.model.candidates import CandidateStore, dev_error_rate, write_nemo
 from asrcore.model.linear_adapters import write_adapters
-from asrcore.model.loader import batches
+from asrcore.model.loader import batches, fewest_rows
 from asrcore.model.restore import prompt_slots, restore
 from asrcore.model.surfaces import Movement, remove_adapters, select
 from asrcore.model.train_loggers import MetricLoggers
@@ -232,9 +232,9 @@ def fell_short(rates: list[float], patience: int) -> bool:
 
 
 def _require_rows(request: TrainRequest, ranks: Ranks) -> None:
-    if request.batch_size < ranks.world_size:
-        raise NotReadyError("batch_smaller_than_ranks", f"a batch of {request.batch_size} cannot be shared by {ranks.world_size} processes.",
-                            next_step=f"plan_finetune with batch_size={ranks.world_size} or more, or ask the person for fewer processes in asrtune.toml.")  # fmt: skip
+    if ranks.world_size > 1 and (rows := fewest_rows(request)) < ranks.world_size:
+        raise NotReadyError("batch_smaller_than_ranks", f"a batch of {rows} cannot be shared by {ranks.world_size} processes.",
+                            next_step=f"plan_finetune with a larger batch_size, so that each has {ranks.world_size} or more, or ask the person for fewer processes in asrtune.toml.")  # fmt: skip
 
 
 def _require_context(model: Any, context: tuple[int, int]) -> None:

@@ -124,7 +124,8 @@ def estimate(
     large = base.d_model >= SMALL_D_MODEL and not runs
     overhead = recipe.max_steps * STEP_OVERHEAD_SECONDS["cuda" if _gpu() else "cpu"] if large else 0.0
     dev_pace = CPU_DEV_PACE * min(1.0, pace / SMALL_CPU_PACE) if not _gpu() else A100_PACE
-    weights, used = base.size_bytes, memory(base, surface, recipe.batch_size, rows, averaged=averaged)
+    longest = recipe.batch_size if recipe.batch_seconds is None else max(1, int(recipe.batch_seconds / data.longest_seconds))
+    weights, used = base.size_bytes, memory(base, surface, longest, rows, averaged=averaged)
     return Estimates(
         steps=recipe.max_steps, seconds=round(START_SECONDS + audio / pace + overhead + evals * dev_seconds / dev_pace), basis=basis,
         memory_gb=round((used.training if _gpu() else used.peak) / 1e9, 2),

@@ -57,7 +57,7 @@ def make_plan(spec: FinetuneSpec, ws: Workspace) -> Planned:
         problems += rows.problems
         problems += _too_long(rows, max_duration)
 
-    data = describe(shards)
+    data = describe(shards, rows.longest_seconds or max_duration)
     averaged = spec.ema_decay > 0
     fits = found_batch(ledger, base, spec.surface, rows, averaged=averaged) or fitting_batch(base, spec.surface, rows, averaged=averaged)
     recipe = decide(spec, base, data, refinement=spec.base.startswith("run_"), fits=fits)
@@ -101,7 +101,8 @@ def _request(spec: FinetuneSpec, ws: Workspace, base: CheckpointInfo, shards: Sh
     """The request with its content-addressed run id: the same inputs and values give the same run."""
     draft = TrainRequest(
         run_id="", base=checkpoint_ref(base, spec.base), shards=shards, dev=manifest_ref(manifest), surface=spec.surface, max_steps=recipe.max_steps,
-        batch_size=recipe.batch_size, peak_lr=recipe.peak_lr, rates=spec.rates, warmup_steps=recipe.warmup_steps, prompt_mode=spec.prompt_mode,
+        batch_size=recipe.batch_size, batch_seconds=recipe.batch_seconds, bucketing=spec.batching != "mixed",
+        peak_lr=recipe.peak_lr, rates=spec.rates, warmup_steps=recipe.warmup_steps, prompt_mode=spec.prompt_mode,
         candidate_every=recipe.candidate_every, patience=spec.patience, att_context_size=spec.att_context_size, ema_decay=spec.ema_decay, seed=spec.seed,
         out="",
     )  # fmt: skip

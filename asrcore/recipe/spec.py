@@ -10,6 +10,8 @@ from asrcore.checkpoint import EMBEDDED
 from asrcore.requests import ModuleRates, Role, Surface, TrainPromptMode, TrainRequest
 from asrcore.results import Frozen
 
+Batching = Literal["buckets", "mixed", "seconds"]
+
 
 class FinetuneSpec(Frozen):
     """The wish. Whatever is left out is decided by the plan, with the reason."""
@@ -25,7 +27,7 @@ class FinetuneSpec(Frozen):
     )
     surface: Surface = Field(
         default="full",
-        description="Tensors that may move: full; lora:r (rank r, merged); top_layers:k (k highest encoder layers and all above); decoder_joint; prompt "
+        description="Tensors that may move: full; lora:r (merged); top_layers:k (k highest encoder layers and all above); decoder_joint; prompt "
         "(its kernel); adapter:d (NeMo's, width d; not exportable).",
     )
     max_steps: int | None = Field(default=None, ge=1, le=1_000_000, description="Optimiser steps; else from the data.")
@@ -35,6 +37,9 @@ class FinetuneSpec(Frozen):
     rates: ModuleRates = Field(default={}, description="Factors on peak_lr by module.")
     batch_size: int | None = Field(
         default=None, ge=1, le=1024, description="Utterances a step; else from model, durations and memory."
+    )
+    batching: Batching = Field(
+        default="buckets", description="batch_size of like length; mixed: of any; seconds: as many as fill it."
     )
     prompt_mode: TrainPromptMode = Field(
         default="unified", description="Prompts in training; unified: half langID, half auto, keeps auto alive."

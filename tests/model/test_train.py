@@ -76,6 +76,13 @@ def test_what_each_source_gave_to_steps_is_counted(trained: tuple[TrainRequest, 
         assert consumed.seconds == pytest.approx(sum(consumed.seconds_by_locale.values()), abs=0.02)
 
 
+def test_a_run_by_seconds_counts_the_utterances_that_its_batches_really_held(bench: Bench) -> None:
+    """Clips of 0.7 to 0.9 s: five or six fill 4.6 s, whatever `batch_size` says."""
+    result, _ = bench.train(bench.request("seconds", batch_size=2, batch_seconds=4.6, max_steps=3, candidate_every=3))
+    assert result is not None
+    assert 3 * 5 <= sum(source.utterances for source in result.consumed) <= 3 * 6
+
+
 def test_what_the_sources_gave_is_told_at_every_candidate(trained: tuple[TrainRequest, TrainResult, Watch]) -> None:
     """Trap 3.13: a replay source that gives nothing shows at the first candidate and not at the end of days."""
     request, result, watch = trained

@@ -10,7 +10,9 @@ import pytest
 from asrcore.errors import NotReadyError
 from asrcore.locales import PROMPT_DICTIONARY
 from asrcore.requests import TrainRequest
+from asrcore.workspace import Workspace
 from tests.model.runs import Bench
+from tests.recipe.corpora import build, corpus
 
 pytestmark = pytest.mark.heavy
 
@@ -99,6 +101,50 @@ def test_the_rows_of_all_ranks_are_those_of_one_process(bench: Bench, tokenizer:
             assert part.audio_lens.tolist() == batch.audio_lens.tolist()[rank::2]
             assert part.slots.tolist() == batch.slots.tolist()[rank::2]
             assert texts(part, tokenizer) == texts(batch, tokenizer)[rank::2]
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """40 clips of 0.7 s and 40 of 3 s: in four buckets of like length no batch holds both."""
+    folder = tmp_path_factory.mktemp("uneven")
+    bench = Bench(folder)
+    clips = [corpus(folder, "short", "el-GR", 40), corpus(folder, "long", "el-GR", 40, first=3.0)]
+    bench.shards = build(Workspace.open(folder), clips)
+    return bench
+
+
+def spread(batch: Any) -> float:
+    """Longest over shortest utterance."""
+    return max(batch.seconds) / min(batch.seconds)
+
+
+def test_utterances_of_like_length_share_a_batch_unless_bucketing_is_off(uneven: Bench, tokenizer: Any) -> None:
+    like = take(uneven.request("like", batch_size=8), tokenizer, 12)
+    mixed = take(uneven.request("mixed", batch_size=8, bucketing=False), tokenizer, 12)
+    assert {len(batch.seconds) for batch in (*like, *mixed)} == {8}
+    assert all(spread(batch) < 2.3 for batch in like)
+    assert sum(spread(batch) > 2 for batch in mixed) >= 10
+    again = take(uneven.request("mixed", batch_size=8, bucketing=False), tokenizer, 4, skip=8)
+    assert [batch.seconds for batch in again] == [batch.seconds for batch in mixed[8:]], "a resume goes on with the batches that would have come"
+
+
+def test_a_batch_by_seconds_holds_as_many_as_fill_it_and_never_more(uneven: Bench, tokenizer: Any) -> None:
+    """Trap 3.17: the padded batch, its longest times their number, is what memory has to hold."""
+    request = uneven.request("seconds", batch_seconds=16.0)
+    found = take(request, tokenizer, 24)
+    padded = [(len(batch.seconds), max(batch.seconds)) for batch in found]
+    assert all(rows * longest <= 16.0 < (rows + 1) * longest for rows, longest in padded)
+    assert min(rows for rows, _ in padded) <= 5 < 10 <= max(rows for rows, _ in padded)
+    assert [batch.seconds for batch in take(request, tokenizer, 4, skip=20)] == [batch.seconds for batch in found[20:]]
+
+
+def test_the_smallest_batch_by_seconds_is_of_the_longest_utterances(uneven: Bench) -> None:
+    """The longest is 3.78 s."""
+    from asrcore.model.loader import fewest_rows
+
+    assert fewest_rows(uneven.request("count", batch_size=8)) == 8
+    assert fewest_rows(uneven.request("few", batch_seconds=16.0)) == 4
+    assert fewest_rows(uneven.request("one", batch_seconds=1.0)) == 1
 
 
 def test_locales_that_cannot_be_prompted_or_tagged_are_all_named_at_once(bench: Bench, tokenizer: Any) -> None:

@@ -16,16 +16,19 @@ def base(d_model: int) -> CheckpointInfo:
     )  # fmt: skip
 
 
-def decided(d_model: int, hours: float, *, refinement: bool = False, mean_seconds: float = 5.0, **spec: object) -> Recipe:
+def decided(
+    d_model: int, hours: float, *, refinement: bool = False, mean_seconds: float = 5.0, fits: tuple[int, str] | None = None, **spec: object
+) -> Recipe:
     data = Data(
         train_hours=hours,
         train_utterances=round(hours * 3600 / mean_seconds),
         mean_seconds=mean_seconds,
+        longest_seconds=30.0,
         target_draws=0.8,
         replay_share=0.2,
     )
     asked = FinetuneSpec.model_validate({"shards_id": "shards_000000000000", "dev_manifest": "dev.json", **spec})
-    return decide(asked, base(d_model), data, refinement=refinement)
+    return decide(asked, base(d_model), data, refinement=refinement, fits=fits)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,30 @@ def test_a_batch_of_a_full_size_model_holds_about_200_seconds_within_bounds() ->
     assert decided(1024, 10.0, mean_seconds=1.0).batch_size == 64
     assert decided(1024, 10.0, mean_seconds=39.0).batch_size == 5
     assert decided(144, 10.0, mean_seconds=39.0).batch_size == 16
+
+
+def test_a_batch_by_seconds_is_filled_up_to_what_the_longest_may_take() -> None:
+    """Ten utterances of 30 s fit: 10 by number, whatever their length, and 300 s of any."""
+    fits = (10, "tried")
+    assert (decided(1024, 10.0, fits=fits).batch_size, decided(1024, 10.0, fits=fits).batch_seconds) == (10, None)
+    whole = decided(1024, 10.0, fits=fits, batching="seconds")
+    assert (whole.batch_size, whole.batch_seconds) == (40, 200.0)
+    tight = decided(1024, 10.0, fits=(4, "tried"), batching="seconds")
+    assert (tight.batch_size, tight.batch_seconds) == (24, 120.0)
+    assert (tight.max_steps, whole.max_steps) == (2630, 1580), "the same number of times over the data"
+    (size,) = (d for d in tight.decisions if d.name == "batch_size")
+    assert size.value.startswith("120 s of audio")
+    assert size.reason.startswith("tried; more memory would hold 40")
+    asked = decided(1024, 10.0, fits=fits, batching="seconds", batch_size=8)
+    assert (asked.batch_size, asked.batch_seconds) == (8, 40.0)
+    assert decided(1024, 10.0, fits=(1, "tried"), mean_seconds=39.0, batching="seconds").batch_size == 1, "most are left out as too long"
+
+
+@pytest.mark.parametrize("batching", ["buckets", "mixed", "seconds"])
+def test_each_way_to_make_batches_is_a_decision_with_its_reason(batching: str) -> None:
+    (decision,) = (d for d in decided(1024, 10.0, batching=batching).decisions if d.name == "batching")
+    assert (decision.value, decision.asked) == (batching, batching != "buckets")
+    assert len(decision.reason) > 40
 
 
 def test_factors_on_the_rate_are_a_decision_only_where_they_were_asked_for() -> None:

@@ -54,6 +54,17 @@ def test_a_plan_resolves_the_whole_request_and_gives_a_reason_for_every_decision
     assert plan.request.shards == shards
 
 
+@pytest.mark.parametrize(("batching", "bucketing", "by_seconds"), [("buckets", True, False), ("mixed", False, False), ("seconds", True, True)])
+def test_the_way_to_make_batches_is_in_the_request(
+    ws: Workspace, shards: ShardsResult, dev: Path, batching: str, bucketing: bool, by_seconds: bool
+) -> None:
+    spec = FinetuneSpec.model_validate({"shards_id": shards.shards_id, "dev_manifest": str(dev), "batching": batching})
+    request = make_plan(spec, ws).plan.request
+    assert (request.bucketing, request.batch_seconds is not None) == (bucketing, by_seconds)
+    if request.batch_seconds is not None:
+        assert request.batch_seconds == pytest.approx(16 * 0.9, rel=0.1), "16 utterances of about 0.9 s"
+
+
 def test_the_same_inputs_give_the_same_plan_and_another_seed_gives_another(ws: Workspace, shards: ShardsResult, dev: Path) -> None:
     spec = FinetuneSpec(shards_id=shards.shards_id, dev_manifest=str(dev))
     first = make_plan(spec, ws).plan.summary.plan_id
