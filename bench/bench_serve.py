@@ -96,7 +96,7 @@ def exported(checkpoint: str, chunks_ms: Sequence[int], folder: Path) -> Path:
     smoke, more = (manifest_ref(sets[name]) for name in ("bg-BG_guard_test", "el-GR_clean_test"))
     path = embedded_base() if checkpoint == "embedded" else Path(checkpoint)
     request = ExportRequest(checkpoint=checkpoint_ref(read_checkpoint(path), checkpoint), target="onnx", smoke=smoke, extra_smoke=(more,), smoke_utterances=4,
-                            att_contexts=tuple((56, ms // 80 - 1) for ms in sorted(chunks_ms)), provenance={"run": "bench_serve"}, out=str(folder / "onnx"))  # fmt: skip
+                            att_contexts=tuple((56, ms // 80 - 1) for ms in sorted(set(chunks_ms))), provenance={"run": "bench_serve"}, out=str(folder / "onnx"))  # fmt: skip
     job = folder / "job"
     job.mkdir()
     write_json(job / "request.json", request)
@@ -156,7 +156,7 @@ def main() -> int:
             onnx = options.onnx or exported(options.checkpoint, [ms for ms, _ in wanted], folder)
             for chunk_ms, connections in wanted:
                 chunk = onnx / f"chunk_{chunk_ms}ms"
-                with sherpa_server.serving(program, chunk, chunk_ms, streams=streams, threads=options.threads) as (process, url):
+                with sherpa_server.serving(program, chunk, streams=streams, threads=options.threads) as (process, url):
                     rival = runner(psutil.Process(process.pid), sherpa_server.listener(url, chunk_ms), chunk_ms)
                     for case in cases_of(rival, connections, search=options.search):
                         beside = ours.get((chunk_ms, case.connections))

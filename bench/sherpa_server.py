@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -37,16 +38,14 @@ def installed(program: str | None) -> str | None:
 
 
 @contextmanager
-def serving(program: str, chunk: Path, chunk_ms: int, *, streams: int, threads: int) -> Generator[tuple[subprocess.Popen[bytes], str]]:
-    """The server's process and its address, while the block runs. `threads` work on batches of up to `streams`, each with one thread for the network."""
+def serving(program: str, chunk: Path, *, streams: int, threads: int) -> Generator[tuple[subprocess.Popen[bytes], str]]:
+    """The server's process and its address, while the block runs, started by the artefact's own `deploy/sherpa_onnx_server.sh`. `threads` work on batches of up to `streams`, each with one thread for the network."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [
-        program, f"--port={port}", f"--tokens={chunk}/tokens.txt", f"--encoder={chunk}/encoder.onnx", f"--decoder={chunk}/decoder.onnx",
-        f"--joiner={chunk}/joiner.onnx", f"--num-work-threads={threads}", "--num-threads=1", f"--max-batch-size={streams}", "--enable-endpoint=false",
-        f"--end-tail-padding={chunk_ms / 1000 + 0.1:.2f}", f"--log-file={chunk}/server.log",
-    ]  # fmt: skip
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    paths = os.pathsep.join([str(Path(program).parent), os.environ.get("PATH", "")])
+    setting = {"PATH": paths, "THREADS": str(threads), "STREAMS": str(streams), "LOG": str(chunk / "server.log")}
+    command = ["bash", "deploy/sherpa_onnx_server.sh", chunk.name, str(port)]
+    server = subprocess.Popen(command, cwd=chunk.parent, env=os.environ | setting, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_for(server, port)
         yield server, f"ws://127.0.0.1:{port}/"
