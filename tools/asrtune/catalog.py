@@ -66,7 +66,7 @@ TOOLS: tuple[Tool, ...] = (
          READ, ("asrtune find-corpora el-GR",)),
     Tool("import_dataset", "write", "Data", "Import a dataset",
          "A corpus in its own layout becomes a manifest.",
-         ADD, ("asrtune import-dataset data/corpus --target-lang el-GR",)),
+         ADD._replace(open_world=True), ("asrtune import-dataset data/corpus --target-lang el-GR",)),
     Tool("inspect_dataset", "read", "Data", "Inspect a dataset",
          "Is this manifest fit for training? A verdict and the reasons.",
          READ_HUB, ("asrtune inspect-dataset data/train.jsonl",)),

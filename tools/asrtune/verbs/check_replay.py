@@ -39,7 +39,7 @@ class Input(Frozen):
     )
     margin_points: float | None = Field(
         None, gt=0, le=100, allow_inf_nan=False,
-        description="Largest acceptable loss in points of WER; left out, it is the larger of 0.5 and 5 % of the base's rate.",
+        description="Largest acceptable loss in points of WER; else the larger of 0.5 and 5 % of the base's rate.",
     )  # fmt: skip
 
 

@@ -36,13 +36,13 @@ class Input(Frozen):
     smoke_utterances: int = Field(8, ge=1, le=200, description="How many utterances of the smoke manifests are compared, locales in turn.")
     extra_smoke_manifests: tuple[str, ...] = Field((), max_length=20, description="More manifests to draw from, for other locales (guard sets will do).")
     att_context_sizes: tuple[AttContext, ...] = Field(
-        (), max_length=5, description="[left, right] to prove, and for onnx to write, one encoder each: [56,0] 80 ms, [56,1] 160, [56,3] 320, [56,6] 560, "
-        "[56,13] 1120. Left out: [56,0] and [56,3] for nemo, the trained ones for transformers, [56,6] for onnx.",
+        (), max_length=5, description="[left, right] to prove, and for onnx to write, one encoder each; run_streaming_eval has their ms. "
+        "Left out: [56,0] and [56,3] for nemo, the trained ones for transformers, [56,6] for onnx.",
     )  # fmt: skip
     int8: bool = Field(False, description="onnx only: quantised graphs beside those in float32; refused where they change more than 5 % of the words.")
     sherpa_utterances: int = Field(
-        200, ge=0, le=2000, description="onnx only: utterances of the smoke manifests that sherpa-onnx itself transcribes from audio; refused where its WER "
-        "is over 0.5 point worse than the checkpoint's. 0: not asked.",
+        200, ge=0, le=2000, description="onnx only: smoke utterances that sherpa-onnx itself transcribes from audio; refused where its WER is over 0.5 "
+        "point worse. 0: not asked.",
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
-"""Dry run of a fine-tune: shards, a dev set and a base become a complete recipe, with a reason for every value, and a plan_id.
-Use it after build_shards, again with other values to compare, and show the plan to the person. It does not train:
-it checks shards, tags, overlap of dev and training data, latency, disk and memory, and refuses with all problems at once. It returns decisions, how often each source will be seen, steps, time, cost, memory, disk, and the expected gain where there is evidence. It takes seconds.
+"""Dry run of a fine-tune: a complete recipe with a reason for every value, and a plan_id.
+Use it after build_shards, again with other values to compare, and show the plan to the person. It trains nothing: it checks shards, tags, overlap of
+dev and training data, latency, disk and memory, and refuses with all problems at once. It returns decisions, what each source gives, time, cost, memory, disk,
+and the expected gain where there is evidence. It takes seconds.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def run(request: FinetuneSpec, ws: Workspace) -> Result[PlanSummary]:
     time = f"about {summary.estimates.seconds:.0f} s" if summary.estimates.seconds is not None else "unknown time"
     cost = f" for about {summary.estimates.cost:g} at {ws.config.budgets.price_per_gpu_hour:g} a GPU-hour" if summary.estimates.cost is not None else ""
     return Result(
-        summary=f"{summary.plan_id}: {training.max_steps} steps of {training.batch_size} utterances at peak {training.peak_lr:g} on {request.surface}, "
+        summary=f"{summary.plan_id}: {training.max_steps} steps of {'about ' if training.batch_seconds else ''}{training.batch_size} utterances at peak {training.peak_lr:g} on {request.surface}, "
         f"{time}{cost}, {summary.estimates.memory_gb:g} GB memory, {summary.estimates.disk_gb:g} GB disk; expected gain {summary.expected_gain.expected}.",
         data=summary,
         warnings=(*warnings, *_approval(summary)),

@@ -33,7 +33,7 @@ class Input(Frozen):
         1.0, gt=0, le=50, allow_inf_nan=False, description="Least gain that is worth a round; under it more data is a plateau."
     )
     margin_points: float | None = Field(
-        None, gt=0, le=100, allow_inf_nan=False, description="Largest acceptable loss of a guard; left out, the larger of 0.5 point and 5 % of the base's rate.",
+        None, gt=0, le=100, allow_inf_nan=False, description="Largest acceptable loss of a guard; else the larger of 0.5 point and 5 % of the base's rate.",
     )  # fmt: skip
     max_rounds: int = Field(10, ge=1, le=1000, description="Candidates that may be judged.")
     max_gpu_hours: float | None = Field(None, gt=0, le=1e6, allow_inf_nan=False, description="Hours of training over all rounds.")

@@ -44,7 +44,7 @@ class Input(Frozen):
     engine: Literal["exact", "fast"] = Field("exact", description="exact: streamed, each file whole; fast: one pass, files over 30 s cut in pauses.")
     batch_size: int = Field(16, ge=1, le=512, description="Files in flight.")
     boost: tuple[Annotated[str, Field(min_length=2, max_length=100)], ...] = Field(
-        (), max_length=500, description="Names and terms as they should be written; they win over what sounds alike. Measure what it costs elsewhere."
+        (), max_length=500, description="Names and terms as they should be written; they win over what sounds alike."
     )
     boost_weight: float = Field(1.0, gt=0, le=20, description="How much; above a few, phrases are written where nobody said them.")
 
