@@ -33,7 +33,9 @@ START_S = 60.0
 
 
 def installed(program: str | None) -> str | None:
-    """The program's path, or None."""
+    """The program's path, or None. The script that starts it knows one name only."""
+    if program is not None and Path(program).name != PROGRAM:
+        raise SystemExit(f"{program} is not named {PROGRAM}")
     return shutil.which(program or PROGRAM)
 
 
