@@ -106,9 +106,13 @@ def test_connections_that_read_otherwise_than_most_show_in_the_agreement() -> No
 
 
 def test_a_rival_that_does_not_start_ends_the_benchmark(tmp_path: Path) -> None:
-    program = tmp_path / "program"
+    program, artefact = tmp_path / sherpa_server.PROGRAM, tmp_path / "artefact"
     program.write_text("#!/bin/sh\nexit 3\n")
     program.chmod(0o755)
-    with pytest.raises(SystemExit, match="exit code 3"), sherpa_server.serving(str(program), tmp_path, 80, streams=1, threads=1):
+    (artefact / "deploy").mkdir(parents=True)
+    (artefact / "deploy" / "sherpa_onnx_server.sh").write_text(f"exec {sherpa_server.PROGRAM}\n")
+    with pytest.raises(SystemExit, match="exit code 3"), sherpa_server.serving(str(program), artefact / "chunk_80ms", streams=1, threads=1):
         pass
-    assert sherpa_server.installed(str(tmp_path / "no such program")) is None
+    with pytest.raises(SystemExit, match="is not named"):
+        sherpa_server.installed(str(artefact / "deploy" / "sherpa_onnx_server.sh"))
+    assert sherpa_server.installed(str(tmp_path / "nowhere" / sherpa_server.PROGRAM)) is None
