@@ -48,10 +48,10 @@ WAV_BYTES_PER_SECOND = 130_000
 """Upper bound for 64-bit WAV at 16 kHz mono."""
 OPUS_SUFFIXES = frozenset({".ogg", ".oga", ".opus"})
 BYTES_PER_ROW = 4_096
-PARALLEL_FROM_S = 3_600.0
-"""Seconds of audio from which several processes write shards: to start them costs 0.4 s, about what an hour takes to decode and encode."""
-COPIED_COST = 1 / 24
-"""Of a second of audio that is copied as it stands, where one that is decoded and encoded costs 1 (docs/log.md)."""
+PARALLEL_FROM_S = 4.0
+"""Seconds of a core from which several processes write shards: to start them takes half a second."""
+COPIED, ENCODED, PLAYED, OPUS = 0.2 / 3600, 1.2 / 3600, 14 / 3600, 90 / 3600
+"""Seconds of a core for a second of audio that is copied, made FLAC, sent through a telephone channel, made Opus (measured: docs/log.md, 2026-11-22)."""
 WAV_HEADER_BYTES = 4_096
 
 
@@ -72,14 +72,14 @@ class _Source(NamedTuple):
     positions: array[int]
     need_bytes: int
     work_s: float
-    """Seconds of audio, those that are copied by their lower cost."""
+    """Seconds of a core, about."""
     skipped: int
 
 
 def run(request: ShardsRequest, reporter: Progress, workers: int | None = None) -> ShardsResult:
     """Builds the shards, or returns those that stand at `request.out` already after verifying them.
 
-    `workers`: processes that write shards; None: one a core from an hour of audio on, else this one alone. With `request.scheduler` they are those of
+    `workers`: processes that write shards; None: one a core where the work is worth their start, else this one alone. With `request.scheduler` they are those of
     that cluster instead. The bytes do not depend on it.
 
     Raises `fingerprint_mismatch`, `manifest_invalid`, `source_empty`, `shards_bad_rows`, `shards_damaged`, `disk_full`; with a channel also
@@ -107,7 +107,7 @@ def run(request: ShardsRequest, reporter: Progress, workers: int | None = None) 
 
 
 def _workers(sources: list[_Source], request: ShardsRequest) -> int:
-    """A process takes half a second to start, so a small set is sooner done without."""
+    """A small set is sooner done without others."""
     if sum(s.work_s for s in sources) < PARALLEL_FROM_S:
         return 1
     return min(cores(), sum(-(-len(s.lines) // request.utterances_per_shard) for s in sources))
@@ -146,7 +146,7 @@ def _read(spec: ShardSource, request: ShardsRequest) -> _Source:
         lines.append(row.line)
         size = _file_size(row, request.opus)
         need += _need(row, size, request.opus) * (2 if request.shar else 1)
-        work += row.utterance.duration * (COPIED_COST if spec.channel is None and _is_copied(row, size) else 1)
+        work += row.utterance.duration * _cost(row, size, packing)
     refuse_errors(path, problems)
     if not lines:
         raise NotReadyError("source_empty", f"{path} holds no row to train on ({skipped} are marked {SKIPPED}).",
@@ -164,9 +164,14 @@ def _file_size(row: Row, opus: OpusKbits) -> int:
     return 0
 
 
-def _is_copied(row: Row, size: int) -> bool:
-    """By its name and size alone it is 16-bit WAV at 16 kHz mono, all of which is the row; a wrong guess costs time only."""
-    return row.audio.suffix.lower() == ".wav" and 0 < size <= row.utterance.duration * 2 * MODEL_RATE + WAV_HEADER_BYTES
+def _cost(row: Row, size: int, packing: Packing) -> float:
+    """Of a second, by the file's name and size alone: 16-bit WAV of that size is all of the row at 16 kHz mono. A wrong guess costs time only."""
+    if packing.opus:
+        return COPIED if size and packing.channel is None else OPUS
+    if packing.channel is not None:
+        return PLAYED
+    copied = row.audio.suffix.lower() == ".wav" and 0 < size <= row.utterance.duration * 2 * MODEL_RATE + WAV_HEADER_BYTES
+    return COPIED if copied else ENCODED
 
 
 def _need(row: Row, size: int, opus: OpusKbits) -> int:
