@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,8 @@ from tests.recipe.corpora import corpus
 RECIPES = ROOT / "recipes"
 FLEURS = ("el_gr", "bg_bg", "en_us", "es_419", "de_de", "ru_ru")
 LOCALES = {"domain": "el-GR", "accent": "el-GR", "telephony": "el-GR", "new-locale": "ca-ES"}
+NO_DIGITS = str.maketrans("0123456789", "abcdefghij")
+"""The embedded base cannot spell digits, and add_locale refuses what cannot be spelled."""
 GUARDS = {"domain": "el-GR", "accent": "el-GR", "telephony": "el-GR", "new-locale": "es-ES"}
 
 
@@ -49,8 +52,9 @@ def own_data(name: str) -> Callable[[Path], None]:
         for number, (role, locale) in enumerate(locales.items()):
             made = corpus(folder / "made", role, locale, 12, seed=number)
             shutil.copytree(made.parent, folder / "data", dirs_exist_ok=True, copy_function=lambda src, dst, role=role: shutil.copy(src, Path(dst).with_name(f"{role}_{Path(dst).name}")))
-            text = made.read_text(encoding="utf-8").replace('"audio_filepath": "', f'"audio_filepath": "{role}_')
-            (folder / "data" / f"{role}.jsonl").write_text(text, encoding="utf-8")
+            rows = [json.loads(line) for line in made.read_text(encoding="utf-8").splitlines()]
+            lines = [json.dumps(row | {"audio_filepath": f"{role}_{row['audio_filepath']}", "text": row["text"].translate(NO_DIGITS)}) for row in rows]
+            (folder / "data" / f"{role}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
             (folder / "data" / f"{role}_manifest.json").unlink()
 
     return make
@@ -74,7 +78,7 @@ def test_every_recipe_is_one_that_is_planned_here() -> None:
         assert f"`{path.name}`" in (RECIPES / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [name for name in DATA if name != "new-locale"])
+@pytest.mark.parametrize("name", DATA)
 def test_a_recipe_gets_to_its_plan(name: str, ws: Workspace) -> None:
     DATA[name](ws.base_folder)
     done = replay(str(RECIPES / f"{name}.toml"), "--until", "plan_finetune", "--set", "base=embedded")
@@ -82,16 +86,8 @@ def test_a_recipe_gets_to_its_plan(name: str, ws: Workspace) -> None:
     with Ledger.open(ws) as ledger:
         [row] = ledger.list("plan", 10)
     plan = Plan.model_validate(row.data).request
-    assert plan.base.name == "embedded"
+    assert (plan.base.name == "embedded") == (name != "new-locale")  # that one makes a base of its own first
     assert {source.role for source in plan.shards.sources} == {"train", "replay"}
-
-
-@pytest.mark.slow
-@pytest.mark.heavy
-def test_the_recipe_of_a_new_locale_gets_to_its_plan(ws: Workspace) -> None:
-    DATA["new-locale"](ws.base_folder)
-    done = replay(str(RECIPES / "new-locale.toml"), "--until", "plan_finetune", "--set", "base=embedded")
-    assert done.exit_code == 0, done.output
 
 
 def test_a_recipe_ends_at_its_first_wrong_answer_and_shows_it(ws: Workspace) -> None:
