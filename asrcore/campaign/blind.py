@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from asrcore.campaign.state import ALL_ROWS
-from asrcore.jobs import Ledger
+from asrcore.jobs import ALL_ROWS, Ledger
 from asrcore.requests import CheckpointRef, ManifestRef
 from asrcore.results import Frozen
 

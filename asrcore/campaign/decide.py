@@ -14,9 +14,9 @@ from asrcore.campaign.effects import effects
 from asrcore.campaign.evidence import Evidence, Judgement, Lever
 from asrcore.campaign.mining import data_wanted
 from asrcore.campaign.rules import JUDGEMENTS, LEVERS, RULES_VERSION, first
-from asrcore.campaign.state import ALL_ROWS, Aim, Budget, Campaign, Decision, Round, decisions_of
+from asrcore.campaign.state import Aim, Budget, Campaign, Decision, Round, decisions_of
 from asrcore.errors import NotReadyError, Problem, ToolFault, UsageError, clean_text
-from asrcore.jobs import Ledger
+from asrcore.jobs import ALL_ROWS, Ledger
 from asrcore.jobs.ledger import put_object
 from asrcore.jobs.store import train_request
 from asrcore.requests import CheckpointRef, EvalCell

@@ -10,8 +10,8 @@ from asrcore.campaign.curve import Curve, Refusal, fit
 from asrcore.campaign.evidence import Interval, Judgement, Lever
 from asrcore.campaign.observe import cell_of, on_curve, points_of
 from asrcore.campaign.rules import GROWTH
-from asrcore.campaign.state import ALL_ROWS, Campaign, Decision, decisions_of
-from asrcore.jobs import Ledger
+from asrcore.campaign.state import Campaign, Decision, decisions_of
+from asrcore.jobs import ALL_ROWS, Ledger
 from asrcore.requests import PromptMode, Wer
 from asrcore.results import Frozen
 from asrcore.score.replay import GuardVerdict

@@ -13,9 +13,9 @@ from asrcore.campaign.curve import Point, Refusal, fit
 from asrcore.campaign.diagnosis import terms_share
 from asrcore.campaign.evidence import Evidence, GuardsSeen, Lever, Outlook, TargetSeen
 from asrcore.campaign.rules import GROWTH
-from asrcore.campaign.state import ALL_ROWS, Campaign, Decision, Round
+from asrcore.campaign.state import Campaign, Decision, Round
 from asrcore.errors import clean_text
-from asrcore.jobs import Ledger
+from asrcore.jobs import ALL_ROWS, Ledger
 from asrcore.jobs.store import train_request
 from asrcore.requests import Blend, EvalCell, TrainResult
 from asrcore.score.bootstrap import Clusters, count, draws, resample

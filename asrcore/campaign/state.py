@@ -13,12 +13,9 @@ from pydantic import Field
 from asrcore.campaign.evidence import Change, Evidence, Judgement, Lever
 from asrcore.campaign.finding import Finding
 from asrcore.campaign.mining import Wanted
-from asrcore.jobs import Ledger
+from asrcore.jobs import ALL_ROWS, Ledger
 from asrcore.requests import CheckpointRef, EvalCell, ManifestRef, PromptMode
 from asrcore.results import Frozen
-
-ALL_ROWS = 1_000_000
-"""Rows asked of the ledger: all of them."""
 
 
 class Aim(Frozen):

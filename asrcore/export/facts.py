@@ -11,14 +11,12 @@ from asrcore.checkpoint import embedded_base
 from asrcore.errors import AsrtuneError, clean_text
 from asrcore.export_requests import CardData, CardFacts, CardGuard, CardRate, CardScore
 from asrcore.io import sha256_file, sha256_json
-from asrcore.jobs.ledger import Ledger
+from asrcore.jobs.ledger import ALL_ROWS, Ledger
 from asrcore.jobs.store import train_request
 from asrcore.requests import AddLocaleResult, Blend, CheckpointRef, EvalCell, TrainRequest, TrainResult, Wer
 from asrcore.score.hypotheses import read_hypotheses
 from asrcore.score.replay import ReplayReport
 
-_ALL = 1_000_000
-"""Rows asked of the ledger: all of them."""
 _PEER = "peer/"
 """How the engine of an eval begins that another system's transcripts were scored for."""
 
@@ -26,7 +24,7 @@ _PEER = "peer/"
 def card_facts(ledger: Ledger, checkpoint: CheckpointRef) -> CardFacts:
     """Everything the ledger holds about `checkpoint`. One that was made elsewhere has its own name as base and no known origin."""
     chain = _Chain.behind(ledger, checkpoint)
-    cells = [EvalCell.model_validate(row.data) for row in ledger.list("eval", _ALL)]
+    cells = [EvalCell.model_validate(row.data) for row in ledger.list("eval", ALL_ROWS)]
     return CardFacts(
         base_name=clean_text(chain.base.name, 100), base_sha256=chain.base.sha256, synthetic_base=chain.base.sha256 == _embedded_sha256(),
         origin_known=chain.known, steps=tuple(reversed(chain.steps)), runs=tuple(reversed(chain.runs)), data=tuple(chain.data),
@@ -56,9 +54,9 @@ class _Chain:
 
     @classmethod
     def behind(cls, ledger: Ledger, checkpoint: CheckpointRef) -> _Chain:
-        runs = {run.best.sha256: run for run in (TrainResult.model_validate(row.data) for row in ledger.list("run", _ALL))}
-        blends = {blend.checkpoint.sha256: blend for blend in (Blend.model_validate(row.data) for row in ledger.list("blend", _ALL))}
-        bases = {made.checkpoint.sha256: made for made in (AddLocaleResult.model_validate(row.data) for row in ledger.list("base", _ALL))}
+        runs = {run.best.sha256: run for run in (TrainResult.model_validate(row.data) for row in ledger.list("run", ALL_ROWS))}
+        blends = {blend.checkpoint.sha256: blend for blend in (Blend.model_validate(row.data) for row in ledger.list("blend", ALL_ROWS))}
+        bases = {made.checkpoint.sha256: made for made in (AddLocaleResult.model_validate(row.data) for row in ledger.list("base", ALL_ROWS))}
         chain, seen = cls(checkpoint, known=False), set[str]()
         while chain.base.sha256 not in seen:
             seen.add(chain.base.sha256)
@@ -119,11 +117,11 @@ def _rate(wer: Wer) -> CardRate:
 
 def _roles(ledger: Ledger) -> dict[str, str]:
     """Manifest digest -> role of the registered sets (objects of `asrcore.data.roles`)."""
-    return {str(row.data["manifest"]["sha256"]): str(row.data["role"]) for row in ledger.list("set", _ALL)}
+    return {str(row.data["manifest"]["sha256"]): str(row.data["role"]) for row in ledger.list("set", ALL_ROWS)}
 
 
 def _guards(ledger: Ledger, checkpoint: str) -> tuple[CardGuard, ...]:
-    reports = (ReplayReport.model_validate(row.data) for row in ledger.list("replay", _ALL))
+    reports = (ReplayReport.model_validate(row.data) for row in ledger.list("replay", ALL_ROWS))
     newest_report = next((report for report in reports if report.tuned_checkpoint.sha256 == checkpoint), None)
     return tuple(
         CardGuard(set_name=clean_text(guard.set.name, 60), locales=guard.locales, att_context=guard.att_context, prompt_mode=guard.prompt_mode,

@@ -31,6 +31,8 @@ from asrcore.workspace import Workspace
 Kind = Literal["dataset", "set", "shards", "plan", "approval", "batch", "run", "blend", "base", "eval", "comparison", "replay", "export", "report", "campaign", "decision"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+ALL_ROWS = 1_000_000
+"""Rows asked of the ledger: all of them."""
 BUSY_S = 30.0
 """How long a writer waits for another process's transaction; ours last milliseconds."""
 

@@ -18,7 +18,7 @@ from typing import Annotated
 from pydantic import Field
 
 from asrcore.errors import NotReadyError, Problem, clean_text
-from asrcore.jobs import Ledger
+from asrcore.jobs import ALL_ROWS, Ledger
 from asrcore.jobs.store import train_request
 from asrcore.requests import Blend, EvalCell, ShardsResult, TrainResult
 from asrcore.results import Frozen, NextAction, Result
@@ -27,8 +27,6 @@ from asrcore.score.leak import Trained, find_trained
 from asrcore.score.replay import ReplayReport, check_guards
 from asrcore.workspace import Workspace
 
-_ALL = 1_000_000
-"""Rows asked of the ledger: all of them."""
 EvalId = Annotated[str, Field(pattern=r"^eval_[0-9a-f]{12}$")]
 
 
@@ -99,8 +97,8 @@ def refuse_trained(ledger: Ledger, pairs: Sequence[tuple[EvalCell, EvalCell]]) -
 
 def _trained_on(ledger: Ledger, tuned: str, base: str) -> tuple[list[ShardsResult], bool]:
     """Shards of the runs behind `tuned`, through blends and the checkpoints they started from, back to `base`; False when a way breaks off before."""
-    runs = {result.best.sha256: result.run_id for result in (TrainResult.model_validate(row.data) for row in ledger.list("run", _ALL))}
-    blends = {blend.checkpoint.sha256: blend for blend in (Blend.model_validate(row.data) for row in ledger.list("blend", _ALL))}
+    runs = {result.best.sha256: result.run_id for result in (TrainResult.model_validate(row.data) for row in ledger.list("run", ALL_ROWS))}
+    blends = {blend.checkpoint.sha256: blend for blend in (Blend.model_validate(row.data) for row in ledger.list("blend", ALL_ROWS))}
     shards, seen, left, known = list[ShardsResult](), {base}, [tuned], True
     while left:
         sha256 = left.pop()
