@@ -30,7 +30,7 @@ from asrcore.data.signal import DIGEST_FIELD, pcm_digest
 from asrcore.data_requests import ChannelPlan
 from asrcore.errors import NotReadyError, Problem, UsageError
 from asrcore.fingerprint import SUMS
-from asrcore.manifest import Row, Utterance, below, refuse_errors, scan_rows, write_manifest
+from asrcore.manifest import Below, Row, Utterance, refuse_errors, scan_rows, write_manifest
 from asrcore.results import Frozen
 
 MANIFEST, AUDIO = "manifest.jsonl", "audio"
@@ -84,14 +84,14 @@ def apply_channel(manifest: Path, plan: ChannelPlan, seed: int, roots: tuple[Pat
 
 def _check(manifest: Path, roots: tuple[Path, ...], datasets: Path) -> None:
     """Reads all rows before any audio: nothing is done for a manifest that cannot be finished."""
-    problems: list[Problem] = []
+    allowed, problems = Below(roots), list[Problem]()
     rows, seconds = 0, 0.0
     for row in scan_rows(manifest, problems):
         if row.utterance.skipped:
             continue
         rows += 1
         seconds += row.utterance.duration
-        if not below(row.audio, roots):
+        if not allowed(row.audio):
             problems.append(Problem(code="audio_refused", message="the audio lies outside the data roots", file=str(manifest), line=row.line,
                                     fix="move it below a data root, or ask the person to add one"))  # fmt: skip
     refuse_errors(manifest, problems)

@@ -29,7 +29,7 @@ from asrcore.data.signal import CLIPPED_SHARE, DC_SHARE, EDGE_SILENCE_S, LOW_SNR
 from asrcore.data.tags import TagChecker
 from asrcore.data.transcripts import StyleShares, TranscriptCheck, UnknownCharacter
 from asrcore.errors import NotReadyError, Problem, clean_text
-from asrcore.manifest import Row, below, scan_rows
+from asrcore.manifest import Below, Row, scan_rows
 from asrcore.results import Frozen
 
 DURATION_LIMITS = (("max", 20.0), ("max", 30.0), ("max", 39.99), ("min", 0.1))
@@ -115,7 +115,7 @@ def inspect(manifest: Path, base: CheckpointInfo, base_name: str, *, sample: int
     Raises `manifest_unreadable`, and what `tokenizer_bytes` and `HeardCheck` raise.
     """
     every = max(1, math.ceil(count_lines(manifest) / sample)) if sample > 0 else 1
-    inspector = _Inspector(base, None if roots is None else tuple(roots), None if heard is None else HeardCheck(heard))
+    inspector = _Inspector(base, None if roots is None else Below(roots), None if heard is None else HeardCheck(heard))
     for number, (row, sound) in enumerate(threaded(hear, inspector.read(manifest, every), cores() if workers is None else workers), 1):
         inspector.judge(row, sound)
         if tick is not None:
@@ -143,10 +143,10 @@ def hear(row: Row) -> Heard | NotReadyError:
 
 
 class _Inspector:
-    def __init__(self, base: CheckpointInfo, roots: tuple[Path, ...] | None, heard: HeardCheck | None) -> None:
+    def __init__(self, base: CheckpointInfo, allowed: Below | None, heard: HeardCheck | None) -> None:
         self.base = base
         self.heard = heard
-        self.roots = roots
+        self.allowed = allowed
         self.findings = Findings()
         self.tags = TagChecker(base.prompt_dictionary, self.findings)
         self.transcripts = TranscriptCheck(tokenizer_bytes(Path(base.path)), self.findings)
@@ -173,7 +173,7 @@ class _Inspector:
                 self.skipped += 1
             elif (row.line - 1) % every == 0:
                 self._check_row(row)
-                if self.roots is None or below(row.audio, self.roots):
+                if self.allowed is None or self.allowed(row.audio):
                     yield row
                 else:
                     self.findings.add("audio_refused", "error", row.line, "the audio lies outside the data roots",
