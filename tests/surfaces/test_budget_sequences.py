@@ -437,7 +437,7 @@ def play(bench: Bench, portal: BlockingPortal, folder: Path, examples: int) -> N
     Played.bench, Played.folder, Played.ws = bench, folder, bench.copy(folder / "first")
     Played.session = Session(portal, Played.ws)
     # Derandomized: a failure in CI is the same failure everywhere. The slow run draws anew.
-    run_state_machine_as_test(Played, settings=hypothesis.settings(max_examples=examples, stateful_step_count=8, deadline=None, derandomize=examples < 1000,
+    run_state_machine_as_test(Played, settings=hypothesis.settings(max_examples=examples, stateful_step_count=16, deadline=None, derandomize=examples < 1000,
                                                                    database=None, suppress_health_check=list(hypothesis.HealthCheck)))  # fmt: skip
     Played.session.close()
     assert Played.count >= examples // 2
