@@ -12,14 +12,8 @@ import soxr
 from numpy.typing import NDArray
 
 from asrcore import audio_header
-from asrcore.audio_header import AudioInfo
+from asrcore.audio_header import MODEL_RATE, AudioInfo
 from asrcore.errors import NotReadyError, Problem, clean_text
-
-MODEL_RATE = 16_000
-"""Sample rate of the model family, in Hz."""
-
-DURATION_TOLERANCE = 0.2
-"""Seconds that NeMo's tarred reader forgives between a row's duration and its file; nearer than that a row is the whole file."""
 
 Samples = NDArray[np.float32]
 

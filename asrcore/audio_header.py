@@ -11,8 +11,15 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+MODEL_RATE = 16_000
+"""Sample rate of the model family, in Hz."""
+
+DURATION_TOLERANCE = 0.2
+"""Seconds that NeMo's tarred reader forgives between a row's duration and its file; nearer than that a row is the whole file."""
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # a named pipe must not make us wait
 _HEAD = 512
@@ -46,6 +53,12 @@ class AudioInfo(NamedTuple):
 
 def read(path: Path | str) -> AudioInfo | None:
     """None where libsndfile has to be asked: for other formats, for what is broken, for what is no file."""
+    found = read_file(path, _header_only)
+    return None if found is None else found[0]
+
+
+def read_file(path: Path | str, wanted: Callable[[AudioInfo], bool]) -> tuple[AudioInfo, bytes] | None:
+    """Header of a file as `read` gives it, and all of its bytes where the header is a wanted one (else none), of one opening: both are of the same file."""
     try:
         handle = os.open(path, _FLAGS)
     except (OSError, ValueError):
@@ -53,13 +66,25 @@ def read(path: Path | str) -> AudioInfo | None:
     try:
         head = os.pread(handle, _HEAD, 0)
         size = os.lseek(handle, 0, os.SEEK_END)
-        if head.startswith(b"RIFF"):
-            return _wav(head, size)
-        return _flac(handle, head, size) if head.startswith(b"fLaC") else None
+        info = _info(handle, head, size)
+        if info is None or not wanted(info):
+            return None if info is None else (info, b"")
+        data = os.pread(handle, size, 0)
+        return (info, data) if len(data) == size else None  # cut meanwhile, or longer than one read gives
     except (OSError, struct.error):
         return None
     finally:
         os.close(handle)
+
+
+def _header_only(_: AudioInfo) -> bool:
+    return False
+
+
+def _info(handle: int, head: bytes, size: int) -> AudioInfo | None:
+    if head.startswith(b"RIFF"):
+        return _wav(head, size)
+    return _flac(handle, head, size) if head.startswith(b"fLaC") else None
 
 
 def _wav(head: bytes, size: int) -> AudioInfo | None:

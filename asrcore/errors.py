@@ -7,6 +7,8 @@
     ├── ToolFault          exit 5   the step ran and failed
     └── ApprovalNeeded     exit 6   a person has to approve first
 
+`Stopped` stands beside it.
+
 Every error has a stable code, says what was wrong and names the next call. All problems of one input are collected as `Problem`s and
 raised once. Text that came from data (transcripts, file content) never enters a message; use `clean_text` for names that must be shown.
 """
@@ -79,6 +81,10 @@ class ToolFault(AsrtuneError):
 
 class ApprovalNeeded(AsrtuneError):
     exit_code = 6
+
+
+class Stopped(Exception):
+    """The work was stopped on request; not a failure. Raised by `Reporter.stop_if_asked`, caught by `asrcore.jobs.child.main`."""
 
 
 def _rebuild(kind: type[AsrtuneError], code: str, message: str, next_step: str, problems: tuple[Problem, ...], retryable: bool) -> AsrtuneError:

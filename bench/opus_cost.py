@@ -24,7 +24,7 @@ import soundfile as sf
 
 from asrcore import audio, io
 from asrcore.data import opus
-from asrcore.data.shard_files import flac
+from asrcore.data.shard_audio import flac
 from asrcore.data_requests import OpusKbits
 from asrcore.embedded.shipped import unpack
 from asrcore.jobs import ENDED, get_job

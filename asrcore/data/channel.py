@@ -1,4 +1,4 @@
-"""The grammar of simulated channels: what `--channel` may say, and what one utterance draws from it. The sound itself is in `channel_sound.py`.
+"""The grammar of simulated channels: what `--channel` may say. What one utterance draws from it is in `channel_draw.py`, the sound in `channel_sound.py`.
 
     chain  = "none" | item {"," item}        applied in the order written
     item   = preset | step {"|" step}        of alternatives, each utterance draws one
@@ -14,24 +14,15 @@ alone, so a row sounds the same in every shard set, and a step does not change w
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, cast, get_args
 
-import numpy as np
-
 from asrcore.data_requests import ChannelChain, ChannelPlan
 from asrcore.errors import Problem, UsageError, clean_text
-from asrcore.manifest import Row
 
 VERSION = 1
 """Raise when an equal chain sounds different; it is part of every id that a chain is part of."""
-
-CHANNEL_FIELD = "simulated_channel"
-"""Extra field of a row: the chain as it was asked for. Scores can be split by it."""
-DRAWN_FIELD = "simulated_channel_drawn"
-"""Extra field of a row: the same chain with the values that this utterance drew; itself a chain that makes the same sound for that id and seed."""
 
 StepName = Literal["bandpass", "ulaw", "alaw", "gsm", "g726", "amr", "opus", "noise", "room", "level", "loss"]
 CODECS: frozenset[StepName] = frozenset({"ulaw", "alaw", "gsm", "g726", "amr", "opus"})
@@ -72,7 +63,6 @@ PRESETS: Mapping[str, str] = {
 
 _NUMBER = r"-?\d{1,5}(?:\.\d{1,6})?"
 _VALUE = re.compile(rf"({_NUMBER})(?:-({_NUMBER}))?")
-_DIGITS = 4
 _MOST_ITEMS = 20
 
 
@@ -91,22 +81,6 @@ class Step(NamedTuple):
 
 Stage = tuple[Step, ...]
 """Alternatives at one place of a chain."""
-
-
-class Drawn(NamedTuple):
-    """What one utterance goes through: the chain's name and its steps with their values; no steps leave it as it is.
-
-    `key` names the utterance under its seed; the random parts of step n come from (key, n).
-    """
-
-    name: str
-    steps: tuple[Step, ...]
-    key: bytes
-
-    @property
-    def fields(self) -> dict[str, str]:
-        """What the manifest row says of it."""
-        return {CHANNEL_FIELD: self.name, DRAWN_FIELD: ",".join(map(str, self.steps)) or NONE}
 
 
 def parse_chains(texts: Sequence[str]) -> tuple[ChannelChain, ...]:
@@ -148,33 +122,6 @@ def identity(plan: ChannelPlan | None) -> object:
     if plan is None:
         return None
     return [VERSION, [[chain.name, chain.steps] for chain in plan.chains], sorted(one.sha256 for one in plan.noise)]
-
-
-def key_of(row: Row, seed: int) -> bytes:
-    """Names an utterance: its id, or file and piece as the manifest has them where it has none."""
-    utterance = row.utterance
-    name = utterance.id if utterance.id is not None else f"{utterance.audio_filepath}@{utterance.offset:g}+{utterance.duration:g}"
-    return hashlib.blake2b(f"{seed}\0{name}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def draw(chains: Sequence[tuple[ChannelChain, tuple[Stage, ...]]], key: bytes) -> Drawn:
-    """One chain of those, one step of each of its stages, and one value of each step's range."""
-    chain, found = chains[int(rng_of(key, "chain").integers(len(chains)))]
-    steps: list[Step] = []
-    for place, stage in enumerate(found):
-        chance = rng_of(key, f"value {place}")
-        step = stage[int(chance.integers(len(stage)))]
-        if STEPS[step.name].takes == "range":
-            value = round(float(chance.uniform(step.low, step.high)), _DIGITS)
-            step = Step(step.name, value, value)
-        steps.append(step)
-    return Drawn(chain.name, tuple(steps), key)
-
-
-def rng_of(key: bytes, what: str) -> np.random.Generator:
-    """A source of chance of its own for each thing that is drawn for an utterance."""
-    digest = hashlib.blake2b(what.encode(), key=key, digest_size=16).digest()
-    return np.random.default_rng(int.from_bytes(digest))
 
 
 def _stages(text: str, problems: list[Problem]) -> tuple[Stage, ...]:

@@ -24,7 +24,8 @@ from asrcore import audio, io
 from asrcore.data.channel_sound import Channel
 from asrcore.data.datasets import NewDataset, new_dataset
 from asrcore.data.leakage import ORIGIN_FIELD
-from asrcore.data.shard_files import decode_row, flac, member_name
+from asrcore.data.shard_audio import decode_row, flac
+from asrcore.data.shard_member import member_name
 from asrcore.data.shard_request import FLAC_BYTES_PER_SECOND
 from asrcore.data.signal import DIGEST_FIELD, pcm_digest
 from asrcore.data_requests import ChannelPlan

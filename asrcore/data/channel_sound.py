@@ -1,4 +1,4 @@
-"""How the steps of a simulated channel sound: filters, rooms, noise, level, lost packets. What is drawn for an utterance is in `channel.py`.
+"""How the steps of a simulated channel sound: filters, rooms, noise, level, lost packets. What is drawn for an utterance is in `channel_draw.py`.
 
 Samples come in and go out at 16 kHz and keep their number. A band up to 3800 Hz and every codec take the signal to 8 kHz, where it stays.
 """
@@ -17,7 +17,8 @@ from asrcore import audio, io
 from asrcore.audio import MODEL_RATE, Samples
 from asrcore.data import channel_codecs
 from asrcore.data.audio_files import audio_files
-from asrcore.data.channel import CODECS, Drawn, Step, codecs_of, draw, key_of, parse_chains, rng_of, stages, uses_noise
+from asrcore.data.channel import CODECS, Step, codecs_of, parse_chains, stages, uses_noise
+from asrcore.data.channel_draw import Drawn, draw, key_of, rng_of
 from asrcore.data_requests import ChannelPlan, NoiseRef
 from asrcore.errors import NotReadyError, Problem, ToolFault, UsageError
 from asrcore.fingerprint import check_ref, require_unchanged

@@ -23,6 +23,7 @@ from typing import BinaryIO, NamedTuple
 from pydantic import Field, ValidationError
 
 from asrcore import audio, io
+from asrcore.audio_header import DURATION_TOLERANCE
 from asrcore.data.datasets import NewDataset, new_dataset
 from asrcore.data.importers.formats import Format
 from asrcore.data.importers.rows import REASONS, BadRow, Item, Place, RawRow
@@ -178,17 +179,17 @@ class _Importer:
         if not math.isfinite(row.offset) or row.offset < 0 or (row.duration is not None and not (math.isfinite(row.duration) and row.duration > 0)):
             return "number_invalid"
         rest = info.seconds - row.offset
-        if rest <= 0 or (row.duration is not None and row.duration > rest + audio.DURATION_TOLERANCE):
+        if rest <= 0 or (row.duration is not None and row.duration > rest + DURATION_TOLERANCE):
             return "piece_outside"
         duration = round(rest if row.duration is None else min(row.duration, rest), 6)
         if not self.rules.decode:
             return info, duration, None
-        whole = row.offset == 0 and duration >= info.seconds - audio.DURATION_TOLERANCE
+        whole = row.offset == 0 and duration >= info.seconds - DURATION_TOLERANCE
         try:
             samples = audio.decode(row.audio, rate=info.rate, offset=row.offset, duration=None if whole else duration)
         except NotReadyError as error:
             return error.code
-        if len(samples) / info.rate < duration - audio.DURATION_TOLERANCE:
+        if len(samples) / info.rate < duration - DURATION_TOLERANCE:
             return "audio_truncated"
         return info, duration, pcm_digest(samples, info.rate).hex()
 

@@ -20,6 +20,7 @@ import numpy as np
 from pydantic import Field
 
 from asrcore import audio
+from asrcore.audio_header import DURATION_TOLERANCE
 from asrcore.checkpoint import CheckpointInfo, tokenizer_bytes
 from asrcore.data.findings import Finding, Findings, Verdict
 from asrcore.data.groups import GroupBalance, Groups
@@ -135,7 +136,7 @@ def hear(row: Row) -> Heard | NotReadyError:
     utterance = row.utterance
     try:
         info = audio.probe(row.audio)
-        piece = utterance.offset > 0 or utterance.duration < info.seconds - audio.DURATION_TOLERANCE
+        piece = utterance.offset > 0 or utterance.duration < info.seconds - DURATION_TOLERANCE
         found = audio.blocks(row.audio, offset=utterance.offset, duration=utterance.duration if piece else None)
         return Heard(info, piece, measure(found, info.rate))
     except NotReadyError as error:
@@ -210,7 +211,7 @@ class _Inspector:
     def _check_header(self, row: Row, info: audio.AudioInfo, signal: Signal, piece: bool) -> None:
         add, line, utterance = self.findings.add, row.line, row.utterance
         self.by_rate[str(info.rate)] += utterance.duration
-        if not piece and signal.seconds < info.seconds - audio.DURATION_TOLERANCE:
+        if not piece and signal.seconds < info.seconds - DURATION_TOLERANCE:
             add(
                 "audio_truncated",
                 "error",
@@ -218,7 +219,7 @@ class _Inspector:
                 "the file decodes to less audio than its header promises",
                 "replace the file, or remove the row",
             )
-        elif signal.seconds < utterance.duration - audio.DURATION_TOLERANCE:
+        elif signal.seconds < utterance.duration - DURATION_TOLERANCE:
             add(
                 "duration_too_long",
                 "error",

@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from pydantic import Field
 
 from asrcore import audio
+from asrcore.audio_header import DURATION_TOLERANCE
 from asrcore.data.findings import SHOWN_LINES
 from asrcore.data.sentences import grams, sentence, telling
 from asrcore.data.signal import DIGEST_FIELD, pcm_digest
@@ -215,7 +216,7 @@ def _decoded(row: Row, decoding: Decoding) -> str | None:
     utterance = row.utterance
     try:
         info = audio.probe(row.audio)
-        piece = utterance.offset > 0 or utterance.duration < info.seconds - audio.DURATION_TOLERANCE
+        piece = utterance.offset > 0 or utterance.duration < info.seconds - DURATION_TOLERANCE
         samples = audio.decode(row.audio, rate=info.rate, offset=utterance.offset, duration=utterance.duration if piece else None)
     except NotReadyError:
         return None

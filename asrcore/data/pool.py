@@ -13,8 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.synchronize import Event
 from typing import TypeVar
 
-from asrcore.errors import ToolFault
-from asrcore.jobs.child import Stopped
+from asrcore.errors import Stopped, ToolFault
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")

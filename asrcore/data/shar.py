@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from asrcore import io
-from asrcore.audio import MODEL_RATE
+from asrcore.audio_header import MODEL_RATE
 from asrcore.data.tar import TarWriter
 
 FORMAT = 1

@@ -8,30 +8,22 @@ folder. It takes names with `-sub<digits>` for pieces of a longer file and pairs
 from __future__ import annotations
 
 import hashlib
-import io as memory
 import json
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import soundfile as sf
-
-from asrcore import audio, io
-from asrcore.data import opus, shar
-from asrcore.data.channel_sound import Channel
+from asrcore import io
+from asrcore.data import shar
 from asrcore.data.pool import stop_if_asked
+from asrcore.data.shard_member import Member, Packing, copied, shard_row
 from asrcore.data.tar import TarWriter
-from asrcore.data_requests import OpusKbits, SharFiles
+from asrcore.data_requests import SharFiles
 from asrcore.errors import NotReadyError, Problem
 from asrcore.manifest import Row, rows_at
 from asrcore.requests import ShardFile
 from asrcore.results import Frozen
-
-_COPIED = {"WAV": ".wav", "WAVEX": ".wav", "FLAC": ".flac"}
-_BARE_PCM = frozenset(f"{form}/{subtype}" for form in ("WAV", "WAVEX") for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32"))
 
 
 class ShardRecord(Frozen):
@@ -55,16 +47,6 @@ class ShardRecord(Frozen):
         return found
 
 
-class Packing(NamedTuple):
-    """How the rows of one manifest are packed. `shar`: with a twin in Lhotse's Shar layout. `opus`: lossy, in kbit/s; 0: lossless."""
-
-    source: str
-    manifest: str
-    channel: Channel | None = None
-    shar: bool = False
-    opus: OpusKbits = 0
-
-
 class Task(NamedTuple):
     """One shard to write, with all that a worker process needs: the rows by their lines and byte positions in the manifest."""
 
@@ -83,19 +65,6 @@ class Outcome(NamedTuple):
 
     record: ShardRecord | None
     problems: list[Problem]
-
-
-class Member(NamedTuple):
-    """One utterance as it goes into the tar."""
-
-    name: str
-    data: bytes
-    seconds: float
-    fields: Mapping[str, str] = {}
-    """What the simulated channel adds to the row."""
-    energy: float = 0.0
-    error: float = 0.0
-    """Sums of squares: of the samples that were made Opus, and of what that changed in them."""
 
 
 class _NotWritten(Exception):
@@ -173,90 +142,13 @@ def record_path(folder: Path, number: int) -> Path:
 
 
 def member(packing: Packing, row: Row) -> Member:
-    """Audio of one row: the file's own bytes when they are 16 kHz mono WAV or FLAC and the row is all of it, else 16-bit FLAC at 16 kHz.
+    """The row as a member of the tar. Raises what `shard_audio.made` raises."""
+    plain = copied(packing, row)
+    if plain is not None:
+        return plain
+    from asrcore.data.shard_audio import made
 
-    With `packing.opus`, Opus in place of WAV and FLAC: such a file is not encoded twice. What a simulated channel changes is always encoded anew.
-    Raises what `decode_row` raises, and what `Channel.play` and `opus.encode` raise.
-    """
-    drawn = packing.channel.draw(row) if packing.channel is not None else None
-    name, fields = member_name(packing.source, row.line, row.utterance.id), drawn.fields if drawn is not None else {}
-    if packing.channel is not None and drawn is not None and drawn.steps:
-        samples = decode_row(row)[2]
-        return _encoded(packing, name, packing.channel.play(samples, drawn), fields)
-    info = audio.probe(row.audio)
-    suffix = _suffix_of_copy(packing, info)
-    if suffix is not None and _whole(row, info):
-        return Member(name + suffix, row.audio.read_bytes(), _seconds_of_copy(row, info), fields)
-    return _encoded(packing, name, decode_row(row)[2], fields)
-
-
-def _suffix_of_copy(packing: Packing, info: audio.AudioInfo) -> str | None:
-    """None where the file is not in the form that the shards are in."""
-    if info.rate != audio.MODEL_RATE or info.channels != 1:
-        return None
-    if packing.opus:
-        return opus.SUFFIX if info.format == opus.FORMAT else None
-    return _COPIED.get(info.format.split("/")[0])
-
-
-def _encoded(packing: Packing, name: str, samples: audio.Samples, fields: Mapping[str, str]) -> Member:
-    seconds = len(samples) / audio.MODEL_RATE
-    if not packing.opus:
-        return Member(f"{name}.flac", flac(samples), seconds, fields)
-    made = opus.encode(samples, packing.opus)
-    return Member(name + opus.SUFFIX, made.data, seconds, fields, made.energy, made.error)
-
-
-def decode_row(row: Row) -> tuple[audio.AudioInfo, bool, audio.Samples]:
-    """Header of the row's file, whether the row is all of it, and its samples at 16 kHz mono.
-
-    Raises what `audio.decode` raises, and `duration_too_long`.
-    """
-    info = audio.probe(row.audio)
-    whole = _whole(row, info)
-    samples = audio.decode(row.audio, offset=row.utterance.offset, duration=None if whole else row.utterance.duration)
-    _require_length(row, len(samples) / audio.MODEL_RATE)
-    return info, whole, samples
-
-
-def _whole(row: Row, info: audio.AudioInfo) -> bool:
-    return row.utterance.offset == 0 and row.utterance.duration >= info.seconds - audio.DURATION_TOLERANCE
-
-
-def _seconds_of_copy(row: Row, info: audio.AudioInfo) -> float:
-    """Seconds that the file decodes to. All but PCM in WAV is decoded for it, so that a file that breaks off does not reach training.
-
-    Such PCM cannot break off in the middle: the header counts only samples that the file has room for, and every bit pattern is a sample.
-    """
-    bare = info.format in _BARE_PCM
-    seconds = info.seconds if bare else sum(len(block) for block in audio.blocks(row.audio)) / info.rate
-    _require_length(row, seconds)
-    return seconds
-
-
-def _require_length(row: Row, seconds: float) -> None:
-    if seconds < row.utterance.duration - audio.DURATION_TOLERANCE:
-        raise NotReadyError("duration_too_long", "offset and duration of the row reach over the end of the audio.",
-                            next_step="correct offset and duration of the row.")  # fmt: skip
-
-
-def member_name(source: str, line: int, identity: str | None) -> str:
-    """Unique in a set: source, line, and as much of the id as helps a reader. ASCII letters, digits, dots and underscores only."""
-    readable = re.sub(r"[^A-Za-z0-9]+", "_", identity or "").strip("_")[:32]
-    return f"{source[:40]}_{line:08d}" + (f"_{readable}" if readable else "")
-
-
-def shard_row(row: Row, packed: Member, number: int) -> dict[str, Any]:
-    """The row as the loader reads it: the member's name, its real duration, no offset, extras kept."""
-    fields = row.utterance.to_row()
-    fields.pop("offset", None)
-    return fields | {
-        "audio_filepath": packed.name,
-        "duration": round(packed.seconds, 6),
-        "sampling_rate": audio.MODEL_RATE,
-        "shard_id": number,
-        **packed.fields,
-    }
+    return made(packing, row)
 
 
 def _members(packing: Packing, rows: Iterable[Row], problems: list[Problem], tick: Callable[[], None]) -> Iterator[tuple[Row, Member]]:
@@ -266,11 +158,3 @@ def _members(packing: Packing, rows: Iterable[Row], problems: list[Problem], tic
             yield row, member(packing, row)
         except NotReadyError as error:
             problems.append(Problem(code=error.code, message=error.message, file=packing.manifest, line=row.line, fix=error.next_step))
-
-
-def flac(samples: audio.Samples) -> bytes:
-    """16-bit FLAC at 16 kHz mono."""
-    pcm = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
-    out = memory.BytesIO()
-    sf.write(out, pcm, audio.MODEL_RATE, format="FLAC", subtype="PCM_16")
-    return out.getvalue()

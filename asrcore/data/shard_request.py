@@ -68,6 +68,25 @@ def check_manifests(train: Sequence[Path], replay: Sequence[Path], roots: Iterab
     return tuple(facts)
 
 
+def require_shards(facts: Sequence[ManifestFacts], utterances_per_shard: int, readers: int) -> None:
+    """Raises `shards_too_few` where a source would have fewer shards than there are `readers`: workers x ranks of a loader that divides shards among them.
+
+    Lhotse's `CutSet.from_shar(split_for_dataloading=True)` is such a one; a reader without a shard has nothing to give. Our own training and NeMo's
+    tarred reader take every shard in every rank, and one is enough.
+    """
+    problems: list[Problem] = []
+    for fact in facts:
+        shards = -(-fact.rows // utterances_per_shard)
+        if shards < readers:
+            most = fact.rows // readers
+            fix = f"pass utterances_per_shard={most}, or less" if most else f"read it with at most {fact.rows} workers x ranks"
+            problems.append(Problem(code="shards_too_few", message=f"{fact.rows} rows make {shards} shards, {readers} readers need {readers}",
+                                    file=fact.ref.path, fix=fix))  # fmt: skip
+    if problems:
+        raise UsageError("shards_too_few", f"{len(problems)} of {len(facts)} sources would have fewer shards than the {readers} readers.",
+                         next_step=f"{problems[0].fix}; for shards that asrtune trains on leave readers out.", problems=problems)  # fmt: skip
+
+
 def make_request(
     facts: Sequence[ManifestFacts], replay_share: float, *, utterances_per_shard: int, seed: int, folder: Path,
     channels: Mapping[Role, ChannelPlan | None] = _AS_THEY_ARE, shar: bool = False, alpha: float = 1.0, opus: OpusKbits = 0, scheduler: str = "",

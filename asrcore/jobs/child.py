@@ -29,7 +29,7 @@ from typing import NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from asrcore import io
-from asrcore.errors import AsrtuneError, ErrorView, Problem, UsageError
+from asrcore.errors import AsrtuneError, ErrorView, Problem, Stopped, UsageError
 from asrcore.jobs.process import die_with_parent, wait_at_gate
 from asrcore.requests import Event
 
@@ -50,10 +50,6 @@ RequestT = TypeVar("RequestT", bound=BaseModel)
 def rank_of(source: Mapping[str, str] | None = None) -> int:
     """Number of this process among those that do one job, as torchrun sets it; 0 without torchrun."""
     return int((os.environ if source is None else source).get("RANK", "0"))
-
-
-class Stopped(Exception):
-    """The work was stopped on request; not a failure. Raised by `Reporter.stop_if_asked`, caught by `main`."""
 
 
 class Reporter:

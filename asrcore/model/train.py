@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from asrcore import io
-from asrcore.errors import NotReadyError, ToolFault
+from asrcore.errors import NotReadyError, Stopped, ToolFault
 from asrcore.fingerprint import check_ref, check_shards, require_unchanged
-from asrcore.jobs.child import LOGGERS, Reporter, Stopped, main
+from asrcore.jobs.child import LOGGERS, Reporter, main
 from asrcore.model.candidates import CandidateStore, dev_error_rate, write_nemo
 from asrcore.model.linear_adapters import write_adapters
 from asrcore.model.loader import batches, fewest_rows

@@ -19,8 +19,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from asrcore.errors import EnvironmentFault, ToolFault
-from asrcore.jobs.child import Stopped, rank_of
+from asrcore.errors import EnvironmentFault, Stopped, ToolFault
+from asrcore.jobs.child import rank_of
 
 T = TypeVar("T")
 

@@ -16,17 +16,17 @@ from scipy.signal import fftconvolve
 
 from asrcore.audio import MODEL_RATE, Samples, decode
 from asrcore.data import channel_codecs
-from asrcore.data.channel import CHANNEL_FIELD, DRAWN_FIELD, PRESETS, STEPS, codecs_of, parse_chains
+from asrcore.data.channel import PRESETS, STEPS, codecs_of, parse_chains
+from asrcore.data.channel_draw import CHANNEL_FIELD, DRAWN_FIELD
 from asrcore.data.channel_sound import Channel, in_room, lose_packets, make_plan, with_noise
 from asrcore.data.leakage import compare_sets
 from asrcore.data.shard_request import check_manifests, make_request
 from asrcore.data.shards import run, verify_shards
 from asrcore.data.signal import NARROW_BAND_SHARE, measure
 from asrcore.data_requests import ChannelPlan, NoiseRef
-from asrcore.errors import AsrtuneError, EnvironmentFault, NotReadyError, ToolFault, UsageError
+from asrcore.errors import AsrtuneError, EnvironmentFault, NotReadyError, Stopped, ToolFault, UsageError
 from asrcore.io import sha256_file
 from asrcore.jobs import ENDED, get_job
-from asrcore.jobs.child import Stopped
 from asrcore.manifest import Row, Utterance
 from asrcore.requests import ShardsRequest
 from asrcore.workspace import Workspace

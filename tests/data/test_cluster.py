@@ -17,8 +17,7 @@ from asrcore.data.channel import parse_chains
 from asrcore.data.shard_files import Outcome, Task
 from asrcore.data.shard_request import check_manifests, make_request
 from asrcore.data_requests import ChannelPlan
-from asrcore.errors import EnvironmentFault, NotReadyError, ToolFault
-from asrcore.jobs.child import Stopped
+from asrcore.errors import EnvironmentFault, NotReadyError, Stopped, ToolFault
 from asrcore.requests import ShardsRequest
 from tests.data.speech import corpus, noise, wav
 from tests.data.test_shards import Reporter, bytes_of

@@ -16,9 +16,8 @@ from asrcore.data import inspect_job
 from asrcore.data.inspect import InspectReport
 from asrcore.data.signal import measure
 from asrcore.data_requests import InspectRequest
-from asrcore.errors import AsrtuneError
+from asrcore.errors import AsrtuneError, Stopped
 from asrcore.jobs import ENDED, get_job
-from asrcore.jobs.child import Stopped
 from asrcore.workspace import Workspace
 from asrtune import registry
 from asrtune.verbs import inspect_dataset

@@ -20,8 +20,7 @@ from asrcore.data.channel import parse_chains
 from asrcore.data.shard_request import bytes_per_second, check_manifests, make_request
 from asrcore.data.shards import run, verify_shards
 from asrcore.data_requests import ChannelPlan
-from asrcore.errors import ToolFault
-from asrcore.jobs.child import Stopped
+from asrcore.errors import Stopped, ToolFault
 from asrcore.requests import ShardsRequest, ShardsResult
 from tests.data.speech import corpus, manifest, noise, row, wav
 from tests.data.test_shards import Reporter, bytes_of, members_of, rows_of

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from asrcore.data.shard_request import check_manifests, make_request
+from asrcore.data.shard_request import check_manifests, make_request, require_shards
 from asrcore.data.shards import run
+from asrcore.errors import UsageError
 from tests.data.speech import corpus
 
 pytestmark = pytest.mark.heavy
@@ -43,3 +44,23 @@ def test_ranks_and_workers_read_each_cut_once_an_epoch(tmp_path: Path, monkeypat
                 assert own
                 seen.update(own)
         assert seen == {f"train-{number}": 1 for number in range(ROWS)}
+
+
+@pytest.mark.parametrize("readers", [4, 5, 6, 9])
+def test_shards_for_so_many_readers_leave_none_of_them_without_audio_and_fewer_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, readers: int) -> None:
+    from lhotse import CutSet
+
+    facts = check_manifests([corpus(tmp_path, count=ROWS)], [], [tmp_path])
+    size = 2
+    try:
+        require_shards(facts, size, readers)
+    except UsageError as error:
+        assert (error.code, readers > -(-ROWS // size)) == ("shards_too_few", True)
+        size = int(error.problems[0].fix.split("=")[1].split(",")[0])  # what it says to pass
+        require_shards(facts, size, readers)
+    request = make_request(facts, 0.1, utterances_per_shard=size, seed=0, folder=tmp_path / "shards", shar=True)
+    folder = Path(run(request, Silent()).root) / "train" / "shar"
+    monkeypatch.setenv("WORLD_SIZE", str(readers))
+    for rank in range(readers):
+        monkeypatch.setenv("RANK", str(rank))
+        assert list(CutSet.from_shar(in_dir=folder, split_for_dataloading=True))

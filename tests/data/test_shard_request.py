@@ -80,6 +80,18 @@ def test_calls_that_cannot_be_meant_are_refused(ws: Workspace) -> None:
     assert refused(ws, train=["/etc/passwd"]).code == "path_refused"
 
 
+def test_shards_that_cannot_be_divided_among_the_readers_are_refused_with_the_number_that_can(ws: Workspace) -> None:
+    train, replay = corpus(ws.base_folder, count=9), corpus(ws.base_folder, "keep", 3, target_lang="en-US")
+    call = {"train": [str(train)], "replay": [str(replay)], "utterances_per_shard": 3}
+    error = refused(ws, **call, readers=4)
+    assert (error.code, [(p.file, p.fix) for p in error.problems]) == (
+        "shards_too_few", [(str(train), "pass utterances_per_shard=2, or less"), (str(replay), "read it with at most 3 workers x ranks")],
+    )  # fmt: skip
+    assert registry.call("build_shards", call | {"utterances_per_shard": 1, "readers": 3}, ws).data.job_id == registry.call(
+        "build_shards", call | {"utterances_per_shard": 1}, ws
+    ).data.job_id
+
+
 def test_the_persons_disk_budget_is_kept(ws: Workspace) -> None:
     path = corpus(ws.base_folder, count=2)
     tight = Workspace(ws.home, Config(budgets=Budgets(max_disk_gb=1e-4)), ws.base_folder)

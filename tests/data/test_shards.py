@@ -28,12 +28,11 @@ from asrcore import io
 from asrcore.audio import decode
 from asrcore.data import shard_files
 from asrcore.data.channel import parse_chains
-from asrcore.data.shard_files import member_name
+from asrcore.data.shard_member import member_name
 from asrcore.data.shard_request import check_manifests, make_request
 from asrcore.data.shards import loader_weights, run, verify_shards
 from asrcore.data_requests import ChannelPlan
-from asrcore.errors import AsrtuneError, EnvironmentFault, NotReadyError
-from asrcore.jobs.child import Stopped
+from asrcore.errors import AsrtuneError, EnvironmentFault, NotReadyError, Stopped
 from asrcore.requests import ShardsRequest, ShardsResult
 from tests.data.speech import GREEK, corpus, manifest, noise, row, wav
 
@@ -106,6 +105,34 @@ def decode_bytes(data: bytes) -> Any:
     samples, rate = sf.read(BytesIO(data), dtype="float32")
     assert rate == 16_000
     return samples
+
+
+COPIES = """
+import sys
+from pathlib import Path
+from asrcore.data.shards import run
+from asrcore.requests import ShardsRequest
+
+class Silent:
+    def event(self, *args, **metrics): ...
+    def stop_if_asked(self): ...
+
+request = ShardsRequest.model_validate_json(Path(sys.argv[1]).read_bytes())
+before = {"numpy", "soundfile", "soxr", "asrcore.jobs"} & set(sys.modules)
+run(request, Silent())
+print(sorted(before), "numpy" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("form", ["wav", "flac"])
+def test_wav_files_are_copied_before_a_numeric_library_is_loaded(tmp_path: Path, form: str) -> None:
+    wav(tmp_path / f"a.{form}", noise(2.0), subtype="PCM_16")
+    request = request_for(tmp_path, manifest(tmp_path / "manifest.json", [row(f"a.{form}", duration=2.0)]))
+    io.write_json(tmp_path / "request.json", request)
+    done = subprocess.run([sys.executable, "-c", COPIES, str(tmp_path / "request.json")], cwd=Path(shard_files.__file__).parents[2],
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert done.stdout.split() == ["[]", str(form == "flac")]
+    assert list(members_of(Path(request.out)).values()) == [(tmp_path / f"a.{form}").read_bytes()]
 
 
 def test_rows_and_members_of_a_shard_stand_in_the_same_order_and_carry_its_number(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from asrcore import audio_header
 from asrcore.audio import AudioInfo, blocks, decode, probe
 from asrcore.errors import NotReadyError
 from tests.data.speech import noise, wav
@@ -125,6 +127,16 @@ def test_a_header_that_lies_is_read_as_libsndfile_reads_it_or_refused_where_it_r
                 probe(path)
         else:
             assert probe(path) == expected, name
+
+
+def test_a_header_and_all_bytes_of_a_file_come_of_one_opening_where_they_are_wanted_and_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = wav(tmp_path / "a.wav", noise(0.5))
+    assert audio_header.read_file(path, lambda info: info.frames == 8_000) == (said(path), path.read_bytes())
+    assert audio_header.read_file(path, lambda info: info.frames != 8_000) == (said(path), b"")
+    assert audio_header.read_file(tmp_path / "none.wav", lambda _: True) is None
+    real = os.pread
+    monkeypatch.setattr(audio_header.os, "pread", lambda handle, count, at: real(handle, min(count, 9_000), at))  # a file that gets shorter
+    assert audio_header.read_file(path, lambda _: True) is None
 
 
 def test_a_long_recording_comes_in_blocks_that_are_the_whole_of_it(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from asrcore.checkpoint import checkpoint_ref, embedded_base, read_checkpoint
-from asrcore.jobs.child import Reporter, Stopped
+from asrcore.errors import Stopped
+from asrcore.jobs.child import Reporter
 from asrcore.manifest import manifest_ref
 from asrcore.requests import TrainRequest, TrainResult
 from asrcore.workspace import Workspace

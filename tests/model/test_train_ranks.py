@@ -43,8 +43,7 @@ child.main(TrainRequest, train.run, sys.argv[1:2])
 TALK = """
 import json, sys
 import torch
-from asrcore.errors import ToolFault
-from asrcore.jobs.child import Stopped
+from asrcore.errors import Stopped, ToolFault
 from asrcore.model.train_ranks import Ranks
 
 def how(act):

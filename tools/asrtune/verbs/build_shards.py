@@ -1,11 +1,11 @@
-"""Packs training manifests, and replay manifests of the languages to keep, into tar shards for the training loader.
+"""Packs training manifests, and replay manifests of the languages to keep, into tar shards to train on.
 
-Use it after inspect_dataset and validate_language_tags, before plan_finetune; dev, test and guard sets stay plain manifests, and overlaps with a
-registered one are refused (training_overlaps). Replay gets replay_share of the training seconds, evenly over its manifests (without it other languages
+Use it after inspect_dataset and validate_language_tags, before plan_finetune; dev, test and guard sets stay manifests; overlaps with
+registered ones are refused (training_overlaps). Replay gets replay_share of the training seconds, evenly over its manifests (without it other languages
 are usually forgotten); with channel each utterance goes through a simulated telephone line (chains as in apply_channel; none keeps it).
-It answers at once with a job id; the result holds the shards_id, and utterances, seconds and weight of each source (rows marked _skipme are counted;
-unusable audio fails the job, every line listed).
-Cost: seconds of a core for an hour of audio, more with a channel, and up to 115 MB an hour on disk; a stopped job goes on where it was.
+It answers with a job id; the result holds the shards_id and each source's utterances, seconds and weight (unusable audio fails the job,
+every line listed).
+Cost: seconds of a core and up to 115 MB on disk for an hour of audio, more time with a channel; a stopped job goes on where it was.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pydantic import Field
 from asrcore.data.channel import parse_chains, uses_noise
 from asrcore.data.channel_sound import make_plan
 from asrcore.data.roles import overlaps_of_training
-from asrcore.data.shard_request import bytes_per_second, check_manifests, make_request
+from asrcore.data.shard_request import bytes_per_second, check_manifests, make_request, require_shards
 from asrcore.data_requests import ChannelPlan, OpusKbits
 from asrcore.errors import NotReadyError, Problem, UsageError
 from asrcore.io import sha256_json
@@ -34,13 +34,14 @@ class Input(Frozen):
     train: tuple[str, ...] = Field(min_length=1, max_length=100, description="Manifests to learn from.")
     replay: tuple[str, ...] = Field((), max_length=100, description="Manifests of languages and domains to keep.")
     replay_share: float = Field(0.1, ge=0, le=0.9, allow_inf_nan=False, description="0.1 is usual.")
-    alpha: float = Field(1.0, ge=0, le=1, allow_inf_nan=False, description="Train locales, then their sources, share by hours**alpha.")
+    alpha: float = Field(1.0, ge=0, le=1, allow_inf_nan=False, description="Locales, then sources, share by hours**alpha.")
     utterances_per_shard: int = Field(200, ge=1, le=10_000, description="About 200 mixes well.")
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of the order and of what utterances draw.")
+    readers: int = Field(1, ge=1, le=100_000, description="Workers x ranks of another loader, a shard each.")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of the order and of draws.")
     channel: tuple[Chain, ...] = Field((), max_length=8, description="Chains for the train manifests.")
     replay_channel: tuple[Chain, ...] = Field((), max_length=8, description="Chains for the replay manifests.")
-    noise: str | None = Field(None, min_length=1, max_length=4096, description="Folder of noise recordings, else pink noise.")
-    shar: bool = Field(False, description="Also as Lhotse Shar, for twice the disk.")
+    noise: str | None = Field(None, min_length=1, max_length=4096, description="Folder of noise, else pink noise.")
+    shar: bool = Field(False, description="Lhotse Shar too, for twice the disk.")
     opus: OpusKbits = Field(0, description="Lossy kbit/s: less disk, 100 s of a core an hour; 0 is lossless.")
     scheduler: str = Field("", max_length=200, description="Dask scheduler that asrtune.toml names.")
 
@@ -57,6 +58,7 @@ def run(request: Input, ws: Workspace) -> Result[Output]:
         )
     channels = _channels(request, ws)
     facts = check_manifests([ws.resolve_data(p) for p in request.train], [ws.resolve_data(p) for p in request.replay], ws.data_roots)
+    require_shards(facts, request.utterances_per_shard, request.readers)
     with Ledger.open(ws) as ledger:
         overlaps = overlaps_of_training(ledger, [Path(f.ref.path) for f in facts])
     if overlaps:
