@@ -36,7 +36,8 @@ _WAV = {
 }  # fmt: skip
 """(format tag, bits a sample) -> name as libsndfile gives it."""
 
-_STREAMINFO_AT, _STREAMINFO = 8, b"\x00\x00\x22"
+_STREAMINFO = struct.Struct(">B3s10xQ")
+_FIRST_BLOCK, _SECOND_BLOCK, _STREAMINFO_LENGTH = 4, 42, b"\x00\x00\x22"
 _FLAC = {8: "FLAC/PCM_S8", 16: "FLAC/PCM_16", 24: "FLAC/PCM_24"}
 _LAST_BLOCK, _FRAME_SYNC = 0x80, (b"\xff\xf8", b"\xff\xf9")
 
@@ -53,8 +54,16 @@ class AudioInfo(NamedTuple):
 
 def read(path: Path | str) -> AudioInfo | None:
     """None where libsndfile has to be asked: for other formats, for what is broken, for what is no file."""
-    found = read_file(path, _header_only)
-    return None if found is None else found[0]
+    try:
+        handle = os.open(path, _FLAGS)
+    except (OSError, ValueError):
+        return None
+    try:
+        return _info(handle, os.pread(handle, _HEAD, 0), os.lseek(handle, 0, os.SEEK_END))
+    except (OSError, struct.error):
+        return None
+    finally:
+        os.close(handle)
 
 
 def read_file(path: Path | str, wanted: Callable[[AudioInfo], bool]) -> tuple[AudioInfo, bytes] | None:
@@ -75,10 +84,6 @@ def read_file(path: Path | str, wanted: Callable[[AudioInfo], bool]) -> tuple[Au
         return None
     finally:
         os.close(handle)
-
-
-def _header_only(_: AudioInfo) -> bool:
-    return False
 
 
 def _info(handle: int, head: bytes, size: int) -> AudioInfo | None:
@@ -107,18 +112,19 @@ def _wav(head: bytes, size: int) -> AudioInfo | None:
 
 def _flac(handle: int, head: bytes, size: int) -> AudioInfo | None:
     """The eight bytes behind the block and frame sizes: 20 bits of rate, 3 of channels - 1, 5 of bits - 1, 36 of samples."""
-    if head[5:8] != _STREAMINFO or head[4] & ~_LAST_BLOCK:
+    last, length, packed = _STREAMINFO.unpack_from(head, _FIRST_BLOCK)
+    if length != _STREAMINFO_LENGTH or last & ~_LAST_BLOCK:
         return None
-    packed = int.from_bytes(head[_STREAMINFO_AT + 10 : _STREAMINFO_AT + 18], "big")
     rate, channels, frames = packed >> 44, (packed >> 41 & 7) + 1, packed & 0xFFFFFFFFF
     name = _FLAC.get((packed >> 36 & 31) + 1)
     if name is None or not rate or not frames:
         return None
-    at, block = 4, head[4:8]
-    while True:
-        last = block[0] & _LAST_BLOCK
-        at += 4 + int.from_bytes(block[1:4], "big")
+    at = _SECOND_BLOCK
+    while not last & _LAST_BLOCK:
         block = head[at : at + 4] if at + 4 <= len(head) else os.pread(handle, 4, at)
-        if last or len(block) < 4:
-            break
-    return AudioInfo(rate, channels, frames, frames / rate, name) if at < size and block[:2] in _FRAME_SYNC else None
+        if len(block) < 4:
+            return None
+        last = block[0]
+        at += 4 + int.from_bytes(block[1:], "big")
+    frame = head[at : at + 2] if at + 2 <= len(head) else os.pread(handle, 2, at)
+    return AudioInfo(rate, channels, frames, frames / rate, name) if at < size and frame in _FRAME_SYNC else None

@@ -237,18 +237,23 @@ class _Reader:
         ))  # fmt: skip
 
     def row(self, line: int, raw: bytes) -> Row | None:
+        utterance = _plain(raw) or self._utterance(line, raw)
+        if utterance is None:
+            return None
+        self._check(line, utterance)
+        return Row(line, utterance, self.folder / utterance.audio_filepath)
+
+    def _utterance(self, line: int, raw: bytes) -> Utterance | None:
         fields = self._fields(line, raw)
         if fields is None:
             return None
         self._resolve_aliases(line, fields)
         try:
-            utterance = Utterance.model_validate(fields)
+            return Utterance.model_validate(fields)
         except ValidationError as error:
             for detail in error.errors(include_input=False, include_url=False):
                 self._report_field(line, str(detail["loc"][0]) if detail["loc"] else "row", detail["type"], detail["msg"])
             return None
-        self._check(line, utterance)
-        return Row(line, utterance, self.folder / utterance.audio_filepath)
 
     def _fields(self, line: int, raw: bytes) -> dict[str, Any] | None:
         if len(raw) > MAX_LINE_BYTES:
@@ -316,6 +321,18 @@ class _Reader:
         first = self.ids.setdefault(utterance.id, line)
         if first != line:
             self.report("id_duplicate", f"the id stands on line {first} already", line, "give every row an id of its own")
+
+
+def _plain(raw: bytes) -> Utterance | None:
+    """A line without fault, parsed and checked in one go, in half the time. None where that fails, or may let pass what JSON has not; then each step is taken
+    by itself, to say what is wrong. A row with all fields needs no alias.
+    """
+    if len(raw) > MAX_LINE_BYTES or b"NaN" in raw or b"Infinity" in raw:
+        return None
+    try:
+        return Utterance.model_validate_json(raw)
+    except ValidationError:
+        return None
 
 
 def _refuse_constant(name: str) -> float:

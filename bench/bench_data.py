@@ -1,6 +1,6 @@
 """Speed, memory and growth of the data tools against stated bars, and side by side with what people use instead.
 
-    python bench/bench_data.py [--rows 100000] [--held 10000] [--memory-rows 100000] [--hours 10] [--repeats 3] [--nemo-script FILE]
+    python bench/bench_data.py [--rows 100000] [--held 10000] [--memory-rows 100000] [--hours 10] [--repeats 5] [--nemo-script FILE]
                                [--stages scan,full,pack,leakage,split,tags,inspect,shards] [--folder FOLDER] [--json]
 
 scan, full, pack   `bench/data_speed.py` says what they measure and against what; `--hours` of made-up recordings, kept in `--folder` if that is given.
@@ -175,7 +175,7 @@ def main() -> int:
     parser.add_argument("--held", type=int, default=10_000)
     parser.add_argument("--memory-rows", type=int, default=100_000)
     parser.add_argument("--hours", type=float, default=10.0)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--nemo-script", type=Path)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--stages", default=",".join((*SPEED, *STAGES)))

@@ -25,6 +25,8 @@ from asrcore.manifest import Row, rows_at
 from asrcore.requests import ShardFile
 from asrcore.results import Frozen
 
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
 
 class ShardRecord(Frozen):
     """A finished shard, kept beside it until the whole set is done, so that a resumed job can trust it."""
@@ -108,7 +110,7 @@ def write_shard(folder: Path, root: Path, number: int, packing: Packing, rows: I
             digest = archive.close()
     except _NotWritten:
         return None
-    text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines).encode()
+    text = "".join(_JSON.encode(line) + "\n" for line in lines).encode()
     listing = folder / f"manifest_{number}.json"
     io.write_bytes(listing, text)
     twin = shar.write(folder / "shar", number, tar, lines) if packing.shar else None

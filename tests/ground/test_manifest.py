@@ -6,12 +6,14 @@ import json
 import os
 import tracemalloc
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from asrcore import manifest as manifests
 from asrcore.errors import NotReadyError, Problem, UsageError
 from asrcore.manifest import Below, Utterance, below, load_rows, manifest_ref, row_positions, rows_at, scan_rows, write_manifest
 from tests.data.speech import manifest, row
@@ -117,6 +119,34 @@ def test_what_is_written_is_read_back_the_same(
     utterances = [Utterance.model_validate(row(text=t, duration=d, lang="el-GR", **e)) for t, d, e in values]
     write_manifest(path, utterances)
     assert [r.utterance for r in load_rows(path)] == utterances
+
+
+ODD = ["NaN", "-Infinity", "1e400", "1e-400", "-0", "01", "1.", "true", "null", '"a"', '""', r'"\ud800"', r'"\u0000"', '"\t"', "9007199254740993", "1" + "0" * 400,
+       "0.1000000000000000055511151231257827", '{"a":1,"a":2}', "[1]", "[" * 300 + "]" * 300]  # fmt: skip
+NAMES = [*Utterance.model_fields, "_skipme", "note", "audio_file", "sentence", "language"]
+WHOLE = {"audio_filepath": '"a.wav"', "duration": "1.5", "text": '"Hi."', "target_lang": '"el-GR"'}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(ODD)), max_size=2),
+    st.sets(st.sampled_from(list(WHOLE)), min_size=3), st.randoms(), st.sampled_from(["", "", "", "\ufeff", " "]), st.sampled_from(["\n", "\r\n", "", "x\n"]),
+)  # fmt: skip
+@example([("note", "NaN")], set(WHOLE), Random(0), "", "\n")
+@example([("language", '"bg-BG"')], {"audio_filepath", "duration", "text"}, Random(0), "", "\n")
+def test_a_line_read_in_one_go_is_the_row_and_the_problems_that_its_steps_give(
+    tmp_path_factory: pytest.TempPathFactory, more: list[tuple[str, str]], kept: set[str], order: Random, start: str, end: str
+) -> None:
+    pairs = [(name, WHOLE[name]) for name in sorted(kept)] + more
+    order.shuffle(pairs)
+    path = tmp_path_factory.mktemp("m") / "m.json"
+    path.write_bytes((start + "{" + ", ".join(f'"{name}": {value}' for name, value in pairs) + "}" + end).encode())
+    found: list[tuple[list[str], list[Problem]]] = []
+    for way in (manifests._plain, lambda _: None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(manifests, "_plain", way)
+            problems: list[Problem] = []
+            found.append(([repr(one.utterance) for one in scan_rows(path, problems)], problems))
+    assert found[0] == found[1]
 
 
 def test_rows_can_be_fetched_by_line_in_any_order(tmp_path: Path) -> None:
