@@ -6,12 +6,12 @@ all three ways can be taken: another's slot under an alias, a free slot that sta
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean
 
 from asrcore.embedded.grammar import Grammar, Part
-from asrcore.requests import EvalCell
+from asrcore.requests import EvalCell, TrainResult
 from bench.study_runs import Size, Study
 from bench.study_speech import Line, sentences, speak
 
@@ -63,6 +63,9 @@ SETS: tuple[tuple[str, Part, int, int], ...] = (("train", "train", 4_800, 1), ("
 REPLAY_SHARE = 0.3
 WAYS = ("alias", "own_slot", "zero")
 ZERO = "zero"
+BLENDED = "own_slot"
+ALPHAS = (0.5, 0.7)
+"""What gives a neighbour that training has worn down back a part of it, at what price for the new language."""
 
 
 def make(folder: Path) -> dict[str, Path]:
@@ -77,7 +80,7 @@ def make(folder: Path) -> dict[str, Path]:
 
 
 def part(study: Study, size: Size) -> Callable[[], None]:
-    """The same audio, steps and rate three ways."""
+    """The same audio, steps and rate three ways; then one of them between its base and its tuned weights."""
     sets = make(study.home / "data")
     before = {way: study.later(start, study, way, sets["train"], _set(sets, "test", way)) for way in WAYS}
     after = {
@@ -85,14 +88,19 @@ def part(study: Study, size: Size) -> Callable[[], None]:
         for way in WAYS
     }
 
+    between = {
+        alpha: [study.later(blend, study, alpha, sets["train"], sets["dev"], sets["test"], seed) for seed in size.seeds] for alpha in ALPHAS
+    }  # fmt: skip
+
     def table() -> None:
         print(f"{NEIGHBOUR} is the neighbour; {study.steps} steps, replay {REPLAY_SHARE:.0%}\n")
         print(f"| {LOCALE} | before | after | neighbour before | neighbour after |\n| --- | --- | --- | --- | --- |")
         for way in WAYS:
             (new, old), tuned = before[way].result(), [one.result() for one in after[way]]
-            rates = [cells[0].normalised.percent for cells in tuned]
-            print(f"| {way} | {new.normalised.percent:.1f} | {mean(rates):.1f} ({', '.join(f'{rate:.1f}' for rate in rates)}) | "
-                  f"{old.normalised.percent:.1f} | {mean(cells[1].normalised.percent for cells in tuned):.1f} |", flush=True)  # fmt: skip
+            _line(way, new, tuned, old)
+        new, old = before[BLENDED].result()
+        for alpha, made in between.items():
+            _line(f"{BLENDED}, alpha {alpha:g}", new, [one.result() for one in made], old)
 
     return table
 
@@ -103,13 +111,30 @@ def start(study: Study, way: str, spelled: Path, test: Path) -> list[EvalCell]:
 
 
 def tune(study: Study, way: str, spelled: Path, train: Path, dev: Path, test: Path, seed: int) -> list[EvalCell]:
-    run = study.train(train, dev, seed, replay_share=REPLAY_SHARE, base=base_of(study, way, spelled), prompt_mode="langID")
+    run = _run(study, base_of(study, way, spelled), train, dev, seed)
     return study.evals(run.run_id, [test, study.sets[f"{NEIGHBOUR}_guard_test"]])
+
+
+def blend(study: Study, alpha: float, train: Path, dev: Path, test: Path, seed: int) -> list[EvalCell]:
+    """The new language and its neighbour at `alpha` between the base with the new slot and what was tuned from it."""
+    base = base_of(study, BLENDED, train)
+    run = _run(study, base, train, dev, seed)
+    return study.evals(study.blends(run, ALPHAS, base)[alpha], [test, study.sets[f"{NEIGHBOUR}_guard_test"]])
 
 
 def base_of(study: Study, way: str, spelled: Path) -> str:
     """`spelled`: the training manifest, whose letters add_locale looks at."""
     return "embedded" if way == ZERO else study.add_locale(way, LOCALE, NEIGHBOUR, spelled)
+
+
+def _run(study: Study, base: str, train: Path, dev: Path, seed: int) -> TrainResult:
+    return study.train(train, dev, seed, replay_share=REPLAY_SHARE, base=base, prompt_mode="langID")
+
+
+def _line(name: str, new: EvalCell, tuned: Sequence[list[EvalCell]], old: EvalCell) -> None:
+    rates = [cells[0].normalised.percent for cells in tuned]
+    print(f"| {name} | {new.normalised.percent:.1f} | {mean(rates):.1f} ({', '.join(f'{rate:.1f}' for rate in rates)}) | "
+          f"{old.normalised.percent:.1f} | {mean(cells[1].normalised.percent for cells in tuned):.1f} |", flush=True)  # fmt: skip
 
 
 def _set(sets: dict[str, Path], name: str, way: str) -> Path:

@@ -133,9 +133,9 @@ class Study:
         self.loop.job("launch_finetune", plan_id=plan.data.plan_id)
         return TrainResult.model_validate(Ledger.open(self.loop.ws).require("run", plan.data.run_id))
 
-    def blends(self, run: TrainResult, alphas: Sequence[float]) -> dict[float, str]:
+    def blends(self, run: TrainResult, alphas: Sequence[float], base: str = "embedded") -> dict[float, str]:
         """Alpha -> blend id."""
-        self.loop.job("blend_checkpoints", base="embedded", tuned=[run.run_id], alphas=list(alphas))
+        self.loop.job("blend_checkpoints", base=base, tuned=[run.run_id], alphas=list(alphas))
         made = [(Blend.model_validate(row.data), row.id) for row in Ledger.open(self.loop.ws).list("blend", 1000)]
         return {blend.alpha: name for blend, name in made if [c.sha256 for c in blend.tuned] == [run.best.sha256]}
 
