@@ -5,7 +5,8 @@
     surfaces   every surface on Greek telephone speech with 10 % replay: gain, forgetting, seconds, trainable parameters
     replay     0, 10 and 30 % of the seconds in other languages        alpha     between the base and the tuned weights
     terms      a list of terms: boost it, or tune on it                accents   the worst of six accents of English
-    locale     a new language under its neighbour's slot, in a free slot that starts as a copy, and from a slot that learned nothing
+    locale     a new language under its neighbour's slot, in a free slot that starts as a copy, and from a slot that learned nothing;
+               600 steps (`--steps`) show something, 100 do not
     speed      merged LoRAs of rank 8 and 64 against the base
 
 `full` and `lora:8` on seeds 1, 2 and 3, everything else on seed 1; `--whole` takes all three everywhere. As many jobs at a time as there are

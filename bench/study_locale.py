@@ -63,9 +63,11 @@ SETS: tuple[tuple[str, Part, int, int], ...] = (("train", "train", 4_800, 1), ("
 REPLAY_SHARE = 0.3
 WAYS = ("alias", "own_slot", "zero")
 ZERO = "zero"
-BLENDED = "own_slot"
+OWN = "own_slot"
 ALPHAS = (0.5, 0.7)
 """What gives a neighbour that training has worn down back a part of it, at what price for the new language."""
+GENTLER: tuple[tuple[str, float], ...] = (("full", 0.6), ("lora:64", REPLAY_SHARE))
+"""Surface and replay share: what may wear it down less."""
 
 
 def make(folder: Path) -> dict[str, Path]:
@@ -80,7 +82,7 @@ def make(folder: Path) -> dict[str, Path]:
 
 
 def part(study: Study, size: Size) -> Callable[[], None]:
-    """The same audio, steps and rate three ways; then one of them between its base and its tuned weights."""
+    """The same audio, steps and rate three ways; then one of them with more replay, as a LoRA, and between its base and its tuned weights."""
     sets = make(study.home / "data")
     before = {way: study.later(start, study, way, sets["train"], _set(sets, "test", way)) for way in WAYS}
     after = {
@@ -88,6 +90,9 @@ def part(study: Study, size: Size) -> Callable[[], None]:
         for way in WAYS
     }
 
+    gentler = {
+        how: [study.later(tune, study, OWN, sets["train"], sets["train"], sets["dev"], sets["test"], seed, *how) for seed in size.seeds] for how in GENTLER
+    }  # fmt: skip
     between = {
         alpha: [study.later(blend, study, alpha, sets["train"], sets["dev"], sets["test"], seed) for seed in size.seeds] for alpha in ALPHAS
     }  # fmt: skip
@@ -98,9 +103,11 @@ def part(study: Study, size: Size) -> Callable[[], None]:
         for way in WAYS:
             (new, old), tuned = before[way].result(), [one.result() for one in after[way]]
             _line(way, new, tuned, old)
-        new, old = before[BLENDED].result()
+        new, old = before[OWN].result()
+        for (surface, share), made in gentler.items():
+            _line(f"{OWN}, {surface}, replay {share:.0%}", new, [one.result() for one in made], old)
         for alpha, made in between.items():
-            _line(f"{BLENDED}, alpha {alpha:g}", new, [one.result() for one in made], old)
+            _line(f"{OWN}, alpha {alpha:g}", new, [one.result() for one in made], old)
 
     return table
 
@@ -110,14 +117,14 @@ def start(study: Study, way: str, spelled: Path, test: Path) -> list[EvalCell]:
     return study.evals(base_of(study, way, spelled), [test, study.sets[f"{NEIGHBOUR}_guard_test"]])
 
 
-def tune(study: Study, way: str, spelled: Path, train: Path, dev: Path, test: Path, seed: int) -> list[EvalCell]:
-    run = _run(study, base_of(study, way, spelled), train, dev, seed)
+def tune(study: Study, way: str, spelled: Path, train: Path, dev: Path, test: Path, seed: int, surface: str = "full", share: float = REPLAY_SHARE) -> list[EvalCell]:
+    run = _run(study, base_of(study, way, spelled), train, dev, seed, surface, share)
     return study.evals(run.run_id, [test, study.sets[f"{NEIGHBOUR}_guard_test"]])
 
 
 def blend(study: Study, alpha: float, train: Path, dev: Path, test: Path, seed: int) -> list[EvalCell]:
     """The new language and its neighbour at `alpha` between the base with the new slot and what was tuned from it."""
-    base = base_of(study, BLENDED, train)
+    base = base_of(study, OWN, train)
     run = _run(study, base, train, dev, seed)
     return study.evals(study.blends(run, ALPHAS, base)[alpha], [test, study.sets[f"{NEIGHBOUR}_guard_test"]])
 
@@ -127,8 +134,8 @@ def base_of(study: Study, way: str, spelled: Path) -> str:
     return "embedded" if way == ZERO else study.add_locale(way, LOCALE, NEIGHBOUR, spelled)
 
 
-def _run(study: Study, base: str, train: Path, dev: Path, seed: int) -> TrainResult:
-    return study.train(train, dev, seed, replay_share=REPLAY_SHARE, base=base, prompt_mode="langID")
+def _run(study: Study, base: str, train: Path, dev: Path, seed: int, surface: str = "full", share: float = REPLAY_SHARE) -> TrainResult:
+    return study.train(train, dev, seed, replay_share=share, base=base, surface=surface, prompt_mode="langID")
 
 
 def _line(name: str, new: EvalCell, tuned: Sequence[list[EvalCell]], old: EvalCell) -> None:
