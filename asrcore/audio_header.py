@@ -54,16 +54,8 @@ class AudioInfo(NamedTuple):
 
 def read(path: Path | str) -> AudioInfo | None:
     """None where libsndfile has to be asked: for other formats, for what is broken, for what is no file."""
-    try:
-        handle = os.open(path, _FLAGS)
-    except (OSError, ValueError):
-        return None
-    try:
-        return _info(handle, os.pread(handle, _HEAD, 0), os.lseek(handle, 0, os.SEEK_END))
-    except (OSError, struct.error):
-        return None
-    finally:
-        os.close(handle)
+    found = read_file(path, _header_only)
+    return None if found is None else found[0]
 
 
 def read_file(path: Path | str, wanted: Callable[[AudioInfo], bool]) -> tuple[AudioInfo, bytes] | None:
@@ -76,14 +68,20 @@ def read_file(path: Path | str, wanted: Callable[[AudioInfo], bool]) -> tuple[Au
         head = os.pread(handle, _HEAD, 0)
         size = os.lseek(handle, 0, os.SEEK_END)
         info = _info(handle, head, size)
-        if info is None or not wanted(info):
-            return None if info is None else (info, b"")
+        if info is None:
+            return None
+        if not wanted(info):
+            return info, b""
         data = os.pread(handle, size, 0)
         return (info, data) if len(data) == size else None  # cut meanwhile, or longer than one read gives
     except (OSError, struct.error):
         return None
     finally:
         os.close(handle)
+
+
+def _header_only(_: AudioInfo) -> bool:
+    return False
 
 
 def _info(handle: int, head: bytes, size: int) -> AudioInfo | None:

@@ -12,16 +12,17 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from pydantic import BaseModel
 
 from asrcore.errors import EnvironmentFault
 
 _CHUNK = 1 << 20
+_ROW = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 @contextmanager
@@ -85,6 +86,11 @@ def write_json(path: Path, value: object) -> None:
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=False) + "\n")
+
+
+def json_line(value: Mapping[str, Any]) -> bytes:
+    """A row of a JSON-lines file, with its newline. Raises `ValueError` for NaN and infinity, `UnicodeEncodeError` for half a surrogate pair."""
+    return _ROW.encode(value).encode("utf-8") + b"\n"
 
 
 def append_line(path: Path, line: str) -> None:

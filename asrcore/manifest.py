@@ -20,6 +20,7 @@ from typing import Annotated, Any, NamedTuple, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from asrcore import io
+from asrcore.audio_header import DURATION_TOLERANCE
 from asrcore.errors import NotReadyError, Problem, UsageError, identifier
 from asrcore.requests import ManifestRef
 
@@ -72,6 +73,10 @@ class Utterance(BaseModel):
     def skipped(self) -> bool:
         """True when the row is marked `_skipme`."""
         return bool((self.model_extra or {}).get(SKIP_MARK, False))
+
+    def covers(self, seconds: float) -> bool:
+        """True where the row is all of a file of so many seconds."""
+        return self.offset == 0 and self.duration >= seconds - DURATION_TOLERANCE
 
     def free_fields(self) -> dict[str, str]:
         """Scalar extras as text, each capped at 1,000 characters: what a score can be split by. Lists of scalars are joined with spaces."""
@@ -163,7 +168,7 @@ def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
     """Writes JSON lines, UTF-8, atomically; `lang` always equals `target_lang`."""
     with io.atomic_file(path) as file:
         for utterance in utterances:
-            file.write(json.dumps(utterance.to_row(), ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n")
+            file.write(io.json_line(utterance.to_row()))
 
 
 def manifest_ref(path: Path, name: str | None = None) -> ManifestRef:

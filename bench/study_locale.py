@@ -66,8 +66,8 @@ ZERO = "zero"
 OWN = "own_slot"
 ALPHAS = (0.5, 0.7)
 """What gives a neighbour that training has worn down back a part of it, at what price for the new language."""
-GENTLER: tuple[tuple[str, float], ...] = (("full", 0.6), ("lora:64", REPLAY_SHARE))
-"""Surface and replay share: what may wear it down less."""
+TUNED: tuple[tuple[str, str, float], ...] = (*((way, "full", REPLAY_SHARE) for way in WAYS), (OWN, "full", 0.6), (OWN, "lora:64", REPLAY_SHARE))
+"""Way, surface and replay share: the ways side by side, then what may wear the neighbour down less."""
 
 
 def make(folder: Path) -> dict[str, Path]:
@@ -86,26 +86,20 @@ def part(study: Study, size: Size) -> Callable[[], None]:
     sets = make(study.home / "data")
     before = {way: study.later(start, study, way, sets["train"], _set(sets, "test", way)) for way in WAYS}
     after = {
-        way: [study.later(tune, study, way, sets["train"], _set(sets, "train", way), _set(sets, "dev", way), _set(sets, "test", way), seed) for seed in size.seeds]
-        for way in WAYS
+        how: [study.later(tune, study, *how, sets["train"], _set(sets, "train", how[0]), _set(sets, "dev", how[0]), _set(sets, "test", how[0]), seed) for seed in size.seeds]
+        for how in TUNED
     }
-
-    gentler = {
-        how: [study.later(tune, study, OWN, sets["train"], sets["train"], sets["dev"], sets["test"], seed, *how) for seed in size.seeds] for how in GENTLER
-    }  # fmt: skip
     between = {
         alpha: [study.later(blend, study, alpha, sets["train"], sets["dev"], sets["test"], seed) for seed in size.seeds] for alpha in ALPHAS
     }  # fmt: skip
 
     def table() -> None:
-        print(f"{NEIGHBOUR} is the neighbour; {study.steps} steps, replay {REPLAY_SHARE:.0%}\n")
+        print(f"{NEIGHBOUR} is the neighbour; {study.steps} steps\n")
         print(f"| {LOCALE} | before | after | neighbour before | neighbour after |\n| --- | --- | --- | --- | --- |")
-        for way in WAYS:
-            (new, old), tuned = before[way].result(), [one.result() for one in after[way]]
-            _line(way, new, tuned, old)
+        for (way, surface, share), made in after.items():
+            new, old = before[way].result()
+            _line(f"{way}, {surface}, replay {share:.0%}", new, [one.result() for one in made], old)
         new, old = before[OWN].result()
-        for (surface, share), made in gentler.items():
-            _line(f"{OWN}, {surface}, replay {share:.0%}", new, [one.result() for one in made], old)
         for alpha, made in between.items():
             _line(f"{OWN}, alpha {alpha:g}", new, [one.result() for one in made], old)
 
@@ -117,15 +111,15 @@ def start(study: Study, way: str, spelled: Path, test: Path) -> list[EvalCell]:
     return study.evals(base_of(study, way, spelled), [test, study.sets[f"{NEIGHBOUR}_guard_test"]])
 
 
-def tune(study: Study, way: str, spelled: Path, train: Path, dev: Path, test: Path, seed: int, surface: str = "full", share: float = REPLAY_SHARE) -> list[EvalCell]:
-    run = _run(study, base_of(study, way, spelled), train, dev, seed, surface, share)
+def tune(study: Study, way: str, surface: str, share: float, spelled: Path, train: Path, dev: Path, test: Path, seed: int) -> list[EvalCell]:
+    run = _run(study, base_of(study, way, spelled), surface, share, train, dev, seed)
     return study.evals(run.run_id, [test, study.sets[f"{NEIGHBOUR}_guard_test"]])
 
 
 def blend(study: Study, alpha: float, train: Path, dev: Path, test: Path, seed: int) -> list[EvalCell]:
     """The new language and its neighbour at `alpha` between the base with the new slot and what was tuned from it."""
     base = base_of(study, OWN, train)
-    run = _run(study, base, train, dev, seed)
+    run = _run(study, base, "full", REPLAY_SHARE, train, dev, seed)
     return study.evals(study.blends(run, ALPHAS, base)[alpha], [test, study.sets[f"{NEIGHBOUR}_guard_test"]])
 
 
@@ -134,7 +128,7 @@ def base_of(study: Study, way: str, spelled: Path) -> str:
     return "embedded" if way == ZERO else study.add_locale(way, LOCALE, NEIGHBOUR, spelled)
 
 
-def _run(study: Study, base: str, train: Path, dev: Path, seed: int, surface: str = "full", share: float = REPLAY_SHARE) -> TrainResult:
+def _run(study: Study, base: str, surface: str, share: float, train: Path, dev: Path, seed: int) -> TrainResult:
     return study.train(train, dev, seed, replay_share=share, base=base, surface=surface, prompt_mode="langID")
 
 

@@ -8,8 +8,7 @@
     telephone                                                a preset
     bandpass:300-3400,alaw,gsm,noise:10-20,level:-18--4,loss:0.02
 
-Several chains are a mix: each utterance draws one of them, and `none` leaves it as it is. What is drawn depends on the utterance's id and the seed
-alone, so a row sounds the same in every shard set, and a step does not change what the steps after it draw.
+Several chains are a mix: each utterance draws one of them, and `none` leaves it as it is.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ class _Importer:
         extra = {name: value for name, value in row.extra.items() if name not in fields or fields[name] is None}
         try:
             made = Utterance.model_validate({**fields, **extra, **({DIGEST_FIELD: digest} if digest else {}), **({SKIP_MARK: row.mark} if row.mark else {})})
-            json.dumps(made.to_row(), ensure_ascii=False, allow_nan=False).encode("utf-8")
+            io.json_line(made.to_row())
         except UnicodeEncodeError:
             return "name_not_text"
         except (ValidationError, ValueError, TypeError):

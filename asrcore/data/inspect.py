@@ -136,7 +136,7 @@ def hear(row: Row) -> Heard | NotReadyError:
     utterance = row.utterance
     try:
         info = audio.probe(row.audio)
-        piece = utterance.offset > 0 or utterance.duration < info.seconds - DURATION_TOLERANCE
+        piece = not utterance.covers(info.seconds)
         found = audio.blocks(row.audio, offset=utterance.offset, duration=utterance.duration if piece else None)
         return Heard(info, piece, measure(found, info.rate))
     except NotReadyError as error:

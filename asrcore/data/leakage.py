@@ -20,7 +20,6 @@ from typing import Any, Literal, NamedTuple, get_args
 from pydantic import Field
 
 from asrcore import audio
-from asrcore.audio_header import DURATION_TOLERANCE
 from asrcore.data.findings import SHOWN_LINES
 from asrcore.data.sentences import grams, sentence, telling
 from asrcore.data.signal import DIGEST_FIELD, pcm_digest
@@ -216,7 +215,7 @@ def _decoded(row: Row, decoding: Decoding) -> str | None:
     utterance = row.utterance
     try:
         info = audio.probe(row.audio)
-        piece = utterance.offset > 0 or utterance.duration < info.seconds - DURATION_TOLERANCE
+        piece = not utterance.covers(info.seconds)
         samples = audio.decode(row.audio, rate=info.rate, offset=utterance.offset, duration=utterance.duration if piece else None)
     except NotReadyError:
         return None

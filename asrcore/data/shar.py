@@ -8,7 +8,6 @@ compressed, which Lhotse's indexed reading asks for. Equal input gives equal byt
 from __future__ import annotations
 
 import hashlib
-import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,9 +39,9 @@ def write(folder: Path, number: int, tar: Path, rows: Sequence[Mapping[str, Any]
             member = packed.extractfile(info)
             assert member is not None
             archive.add(info.name, member.read())
-            archive.add(f"{_name(row)}.json", _line(_recording(row)))
+            archive.add(f"{_name(row)}.json", io.json_line(_recording(row)))
         digest = archive.close()
-    lines = b"".join(_line(_cut(row)) for row in rows)
+    lines = b"".join(io.json_line(_cut(row)) for row in rows)
     io.write_bytes(cuts, lines)
     return Twin((cuts, recordings), (hashlib.sha256(lines).hexdigest(), digest))
 
@@ -72,7 +71,3 @@ def _cut(row: Mapping[str, Any]) -> dict[str, Any]:
         "id": name, "start": 0.0, "duration": seconds, "channel": 0, "supervisions": [supervision], "recording": recording, "custom": custom,
         "type": "MonoCut",
     }  # fmt: skip
-
-
-def _line(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"

@@ -11,7 +11,7 @@ import soundfile as sf
 from asrcore import audio
 from asrcore.audio_header import MODEL_RATE
 from asrcore.data import opus
-from asrcore.data.shard_member import BARE_PCM, WAV_FORMS, Member, Packing, is_whole, member_name, require_length
+from asrcore.data.shard_member import BARE_PCM, WAV_FORMS, Member, Packing, member_name, require_length
 from asrcore.manifest import Row
 
 _COPIED = dict.fromkeys(WAV_FORMS, ".wav") | {"FLAC": ".flac"}
@@ -30,7 +30,7 @@ def made(packing: Packing, row: Row) -> Member:
         return _encoded(packing, name, packing.channel.play(samples, drawn), fields)
     info = audio.probe(row.audio)
     suffix = _suffix_of_copy(packing, info)
-    if suffix is not None and is_whole(row, info):
+    if suffix is not None and row.utterance.covers(info.seconds):
         return Member(name + suffix, row.audio.read_bytes(), _seconds_of_copy(row, info), fields)
     return _encoded(packing, name, decode_row(row)[2], fields)
 
@@ -58,7 +58,7 @@ def decode_row(row: Row) -> tuple[audio.AudioInfo, bool, audio.Samples]:
     Raises what `audio.decode` raises, and `duration_too_long`.
     """
     info = audio.probe(row.audio)
-    whole = is_whole(row, info)
+    whole = row.utterance.covers(info.seconds)
     samples = audio.decode(row.audio, offset=row.utterance.offset, duration=None if whole else row.utterance.duration)
     require_length(row, len(samples) / MODEL_RATE)
     return info, whole, samples

@@ -8,7 +8,6 @@ folder. It takes names with `-sub<digits>` for pieces of a longer file and pairs
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -24,8 +23,6 @@ from asrcore.errors import NotReadyError, Problem
 from asrcore.manifest import Row, rows_at
 from asrcore.requests import ShardFile
 from asrcore.results import Frozen
-
-_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 class ShardRecord(Frozen):
@@ -110,7 +107,7 @@ def write_shard(folder: Path, root: Path, number: int, packing: Packing, rows: I
             digest = archive.close()
     except _NotWritten:
         return None
-    text = "".join(_JSON.encode(line) + "\n" for line in lines).encode()
+    text = b"".join(io.json_line(line) for line in lines)
     listing = folder / f"manifest_{number}.json"
     io.write_bytes(listing, text)
     twin = shar.write(folder / "shar", number, tar, lines) if packing.shar else None

@@ -61,12 +61,7 @@ def copied(packing: Packing, row: Row) -> Member | None:
 
 
 def _as_it_is(row: Row, info: AudioInfo) -> bool:
-    return info.format in BARE_PCM and info.rate == MODEL_RATE and info.channels == 1 and is_whole(row, info)
-
-
-def is_whole(row: Row, info: AudioInfo) -> bool:
-    """True where the row is all of its file."""
-    return row.utterance.offset == 0 and row.utterance.duration >= info.seconds - DURATION_TOLERANCE
+    return info.format in BARE_PCM and info.rate == MODEL_RATE and info.channels == 1 and row.utterance.covers(info.seconds)
 
 
 def require_length(row: Row, seconds: float) -> None:

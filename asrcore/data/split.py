@@ -11,7 +11,6 @@ them out. Memory: about 60 bytes a row, and 150 bytes a distinct speaker, senten
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 from array import array
@@ -267,7 +266,7 @@ def _write(
             fields = utterance.to_row() | {"audio_filepath": os.path.normpath(row.audio)}
             if index in marks and not utterance.skipped:
                 fields[SKIP_MARK] = marks[index]
-            files[part].write(json.dumps(fields, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+            files[part].write(io.json_line(fields))
             rows[part] += 1
             if fields.get(SKIP_MARK):
                 marked[part] += 1
